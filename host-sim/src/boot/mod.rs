@@ -1,0 +1,1 @@
+//! Loaders that place a guest in memory.

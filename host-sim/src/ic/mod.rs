@@ -1,0 +1,1 @@
+//! Host ends of the integration services.

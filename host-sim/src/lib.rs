@@ -1,0 +1,11 @@
+//! A Hyper-V-like host on Linux, to test Hyper-V guest code without Windows.
+
+pub mod boot;
+pub mod disk;
+pub mod hv;
+pub mod ic;
+pub mod memory;
+pub mod partition;
+pub mod serial;
+pub mod vmbus;
+pub mod vsp;

@@ -1,0 +1,1 @@
+//! Partitions: guest memory and virtual processors, on KVM or in process.

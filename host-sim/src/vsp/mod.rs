@@ -1,0 +1,1 @@
+//! Virtual service providers: the host ends of the synthetic devices.

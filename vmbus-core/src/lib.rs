@@ -1,0 +1,6 @@
+//! VMBus for Hyper-V guests.
+#![no_std]
+
+extern crate alloc;
+
+pub mod guid;
