@@ -130,9 +130,19 @@ impl GuestMemory {
     /// # Errors
     /// [`NotRam`] if the word is not RAM or not aligned to 4 bytes.
     pub fn atomic_u32(&self, address: u64) -> Result<&AtomicU32, NotRam> {
-        self.slice(address, 4)?
-            .get_atomic_ref::<AtomicU32>(0)
-            .map_err(|_| NotRam { address, length: 4 })
+        let unusable = NotRam { address, length: 4 };
+        let word = self
+            .slice(address, 4)?
+            .ptr_guard_mut()
+            .as_ptr()
+            .cast::<u32>();
+        if !word.is_aligned() {
+            return Err(unusable);
+        }
+        // SAFETY: `slice` has checked that the four bytes are mapped RAM, the mapping lives as long as
+        // `self`, the address is aligned, and guest memory is only ever touched through atomics,
+        // volatile copies or the kernel.
+        Ok(unsafe { AtomicU32::from_ptr(word) })
     }
 }
 
