@@ -1,0 +1,160 @@
+//! Raw images: the file's bytes are the disk's bytes.
+
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vm_memory::VolatileSlice;
+
+use super::{DiskError, DiskImage, DiskInfo, Durability, ImageFormat, Scatter, Storage};
+
+/// How a raw image presents itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawOptions {
+    /// Bytes in a logical sector: 512 or 4096.
+    pub logical_sector_size: u32,
+    /// Bytes in a physical sector: a power of two, at least the logical size.
+    pub physical_sector_size: u32,
+    /// Whether changes are refused.
+    pub read_only: bool,
+    /// What the disk calls itself.
+    pub identity: [u8; 16],
+    /// Whether the storage gives punched space back.
+    pub discard: bool,
+}
+
+/// A raw image on some storage.
+#[derive(Debug)]
+pub struct RawDisk<S> {
+    storage: S,
+    info: DiskInfo,
+    poisoned: AtomicBool,
+}
+
+impl<S: Storage> RawDisk<S> {
+    /// Takes the storage as a disk of exactly its size.
+    ///
+    /// # Errors
+    /// The size can't be told, is 0, or isn't a whole number of logical sectors (`InvalidData`): bytes
+    /// that don't exist are never made up.
+    pub fn new(storage: S, options: RawOptions) -> io::Result<Self> {
+        let size = storage.size()?;
+        let sector = options.logical_sector_size;
+        if size == 0 {
+            return Err(invalid("the image is empty".into()));
+        }
+        if sector == 0 || !size.is_multiple_of(sector.into()) {
+            return Err(invalid(format!(
+                "the size of {size} bytes is not a whole number of {sector}-byte sectors"
+            )));
+        }
+        Ok(Self {
+            storage,
+            info: DiskInfo {
+                size,
+                logical_sector_size: sector,
+                physical_sector_size: options.physical_sector_size.max(sector),
+                read_only: options.read_only,
+                identity: options.identity,
+                format: ImageFormat::Raw,
+                discard: options.discard && !options.read_only,
+                discard_reads_zero: options.discard && !options.read_only,
+                volatile_cache: !options.read_only,
+            },
+            poisoned: AtomicBool::new(false),
+        })
+    }
+
+    /// The storage under the disk.
+    #[must_use]
+    pub fn storage(&self) -> &S {
+        &self.storage
+    }
+
+    /// Remembers a failed flush: the host drops what it couldn't write, so a later flush would lie.
+    fn poison(&self, offset: u64, error: &io::Error) -> DiskError {
+        self.poisoned.store(true, Ordering::Release);
+        DiskError::from_io("flush", offset, error)
+    }
+
+    fn check_poison(&self) -> Result<(), DiskError> {
+        if self.poisoned.load(Ordering::Acquire) {
+            return Err(DiskError::Poisoned);
+        }
+        Ok(())
+    }
+}
+
+fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+impl<S: Storage> DiskImage for RawDisk<S> {
+    fn info(&self) -> &DiskInfo {
+        &self.info
+    }
+
+    fn read(&self, offset: u64, into: &[VolatileSlice<'_>]) -> Result<(), DiskError> {
+        let into = Scatter::new(into);
+        self.info.check_range(offset, into.len())?;
+        self.storage
+            .read_at(offset, into)
+            .map_err(|error| DiskError::from_io("read", offset, &error))
+    }
+
+    fn write(
+        &self,
+        offset: u64,
+        from: &[VolatileSlice<'_>],
+        durability: Durability,
+    ) -> Result<(), DiskError> {
+        let from = Scatter::new(from);
+        self.info.check_change(offset, from.len())?;
+        self.check_poison()?;
+        self.storage
+            .write_at(offset, from)
+            .map_err(|error| DiskError::from_io("write", offset, &error))?;
+        match durability {
+            Durability::Cached => Ok(()),
+            // Not a synchronous write: its failure would not tell whether only this write found no space
+            // or whether the host lost data that it had already accepted.
+            Durability::ForceUnitAccess => self.flush(),
+        }
+    }
+
+    fn flush(&self) -> Result<(), DiskError> {
+        self.check_poison()?;
+        if self.info.read_only {
+            return Ok(());
+        }
+        self.storage
+            .flush()
+            .map_err(|error| self.poison(0, &error))?;
+        // A flush that failed meanwhile in another thread may have taken this one's data with it.
+        self.check_poison()
+    }
+
+    fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
+        self.info.check_change(offset, length)?;
+        self.check_poison()?;
+        if !self.info.discard {
+            return Ok(());
+        }
+        self.storage
+            .punch(offset, length)
+            .map_err(|error| DiskError::from_io("discard", offset, &error))
+    }
+
+    fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
+        self.info.check_range(offset, 0)?;
+        let found = self
+            .storage
+            .next_data(offset..self.info.size)
+            .map_err(|error| DiskError::from_io("seek", offset, &error))?;
+        let sector = u64::from(self.info.logical_sector_size);
+        Ok(found.map(|data| {
+            let start = data.start - data.start % sector;
+            start..data.end.next_multiple_of(sector).min(self.info.size)
+        }))
+    }
+}

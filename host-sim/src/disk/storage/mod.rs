@@ -1,0 +1,80 @@
+//! The bytes under an image: a host file, or memory that stands in for one.
+
+mod file;
+
+use std::io;
+use std::ops::Range;
+
+use vm_memory::VolatileSlice;
+
+use super::scatter::Scatter;
+
+pub use file::FileStorage;
+
+/// A growable array of bytes with an explicit flush.
+///
+/// Image formats run on this, so that tests can replace the file by memory that records the order of
+/// writes and loses unflushed ones. All methods may be called from many threads at once.
+pub trait Storage: Send + Sync {
+    /// Fills the view with the bytes from `offset` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the storage ends before; else the host's failure.
+    fn read_at(&self, offset: u64, into: Scatter<'_>) -> io::Result<()>;
+
+    /// Writes the view's bytes from `offset` on, extending the storage with zeros where needed.
+    ///
+    /// # Errors
+    /// The host's failure; part may have been written.
+    fn write_at(&self, offset: u64, from: Scatter<'_>) -> io::Result<()>;
+
+    /// Makes all completed writes and the size durable.
+    ///
+    /// # Errors
+    /// The host's failure; what is durable is then unknown.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Bytes now stored.
+    ///
+    /// # Errors
+    /// The host's failure.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Cuts the storage, or extends it with zeros.
+    ///
+    /// # Errors
+    /// The host's failure.
+    fn set_size(&self, size: u64) -> io::Result<()>;
+
+    /// Makes a range inside the storage read as zeros, giving its space back where the host can.
+    ///
+    /// # Errors
+    /// The host's failure; part may have been zeroed.
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()>;
+
+    /// First range in `within` that may hold something else than zeros.
+    ///
+    /// # Errors
+    /// The host's failure.
+    fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>>;
+
+    /// [`read_at`](Self::read_at) into ordinary memory.
+    ///
+    /// # Errors
+    /// As `read_at`.
+    fn read_bytes(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, Scatter::new(&[VolatileSlice::from(into)]))
+    }
+
+    /// [`write_at`](Self::write_at) from ordinary memory, through a private copy.
+    ///
+    /// # Errors
+    /// As `write_at`.
+    fn write_bytes(&self, offset: u64, from: &[u8]) -> io::Result<()> {
+        let mut copy = from.to_vec();
+        self.write_at(
+            offset,
+            Scatter::new(&[VolatileSlice::from(copy.as_mut_slice())]),
+        )
+    }
+}
