@@ -1,0 +1,171 @@
+//! `cargo xtask test`: everything that guards the main branch, from formatting to real virtual CPUs.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::fault_table::FaultTable;
+use crate::run::{self, Error, cargo, check, say, show};
+use crate::{guest, toolchain};
+
+/// What to run.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Run only the tests whose names contain this, and skip the lints
+    filter: Option<String>,
+}
+
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+    skipped: Vec<String>,
+    faults: FaultTable,
+}
+
+impl Count {
+    fn note(&mut self, lines: &[String]) {
+        for line in lines {
+            self.faults.note(line);
+            if let Some(skip) = line.trim().strip_prefix("skipped: ") {
+                self.skipped.push(skip.to_owned());
+            }
+            if let Some(result) = line.strip_prefix("test result: ") {
+                self.passed += number_before(result, " passed");
+                self.failed += number_before(result, " failed");
+                self.ignored += number_before(result, " ignored");
+            }
+        }
+    }
+}
+
+fn number_before(text: &str, word: &str) -> u64 {
+    let Some(end) = text.find(word) else { return 0 };
+    let digits = text[..end].rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+
+/// Runs the steps in order and prints how many tests ran, which were skipped and why.
+pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    let started = Instant::now();
+    if options.filter.is_none() {
+        lint()?;
+    }
+    say("setting up the bare-metal target and building the guest");
+    let guest = guest::build()?;
+    if options.filter.is_none() {
+        say("building the embeddable crates for x86_64-unknown-none");
+        toolchain::check_embeddable_crates()?;
+    }
+    let mut count = Count::default();
+    let mut outcome = tests(options, &guest, &mut count);
+    if options.filter.is_none() {
+        outcome = outcome.and(models(&mut count));
+    }
+    count.faults.print();
+    println!(
+        "\nskipped for a missing facility of this machine: {}",
+        count.skipped.len()
+    );
+    for skip in &count.skipped {
+        println!("  {skip}");
+    }
+    println!("time: {} s", started.elapsed().as_secs());
+    println!(
+        "{} passed, {} failed, {} skipped",
+        count.passed,
+        count.failed,
+        count.ignored + count.skipped.len() as u64
+    );
+    outcome
+}
+
+fn lint() -> Result<(), Error> {
+    say("formatting");
+    check(cargo().args(["fmt", "--all", "--check"]))?;
+    say("clippy, warnings denied");
+    check(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    say("documentation, warnings denied");
+    check(
+        cargo()
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+                "--quiet",
+            ])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn tests(options: &Options, guest: &PathBuf, count: &mut Count) -> Result<(), Error> {
+    say("the host's release build, for the tests that start it");
+    check(cargo().args(["build", "--release", "--quiet", "-p", "host-sim"]))?;
+    say("unit, property, in-process and virtual-CPU tests");
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast"]);
+    if let Some(filter) = &options.filter {
+        command.arg(filter);
+    }
+    command.env("VIRIDIAN_GUEST", guest).env(
+        "VIRIDIAN_HOST_SIM",
+        run::target_dir().join("release/host-sim"),
+    );
+    let shown = show(&mut command)?;
+    count.note(&shown.lines);
+    shown.outcome
+}
+
+/// The `loom` models of the ring's hand-offs: every interleaving that the memory model allows.
+fn models(count: &mut Count) -> Result<(), Error> {
+    say("loom models of the ring");
+    let shown = show(
+        cargo()
+            .args([
+                "test",
+                "--release",
+                "-p",
+                "vmbus-core",
+                "--test",
+                "loom_ring",
+            ])
+            .env("RUSTFLAGS", "--cfg loom")
+            .env("CARGO_TARGET_DIR", run::target_dir().join("loom")),
+    )?;
+    count.note(&shown.lines);
+    shown.outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_summed() {
+        let mut count = Count::default();
+        count.note(&[
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out"
+                .to_owned(),
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured".to_owned(),
+            "skipped: kvm_boot: /dev/kvm is missing".to_owned(),
+        ]);
+        assert_eq!(
+            (
+                count.passed,
+                count.failed,
+                count.ignored,
+                count.skipped.len()
+            ),
+            (15, 2, 1, 1)
+        );
+    }
+}
