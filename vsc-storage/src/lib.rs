@@ -1,2 +1,18 @@
-//! Placeholder replaced by the crate.
+//! Synthetic SCSI and accelerated IDE storage for Hyper-V guests.
 #![no_std]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod scsi;
+pub mod wire;
