@@ -4,3 +4,8 @@
 extern crate alloc;
 
 pub mod guid;
+pub mod packet;
+pub mod pipe;
+pub mod ring;
+pub mod shared;
+pub mod transaction;

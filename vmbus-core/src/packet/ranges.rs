@@ -1,0 +1,261 @@
+//! Ranges named by incoming packets: validated views of the packet's private copy.
+
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::{PAGE_SIZE, PacketError, TransferRange};
+
+/// Bytes in the fixed part of both range extensions.
+const FIXED_SIZE: u32 = 8;
+/// Bytes in a GPA range without its page frames.
+const GPA_RANGE_SIZE: u32 = 8;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct WireRange {
+    byte_count: U32,
+    byte_offset: U32,
+}
+
+const _: () = assert!(size_of::<WireRange>() == GPA_RANGE_SIZE as usize);
+
+/// Pages that a range of `byte_count` bytes from `byte_offset` within its first page touches.
+///
+/// `None` when the sum overflows 32 bits.
+#[inline]
+pub(super) const fn pages_of(byte_offset: u32, byte_count: u32) -> Option<u32> {
+    match byte_offset.checked_add(byte_count) {
+        Some(end) => Some(end.div_ceil(PAGE_SIZE)),
+        None => None,
+    }
+}
+
+/// The ranges of a GPA-direct packet, in order. All have been validated.
+#[derive(Clone, Copy, Debug)]
+pub struct GpaRanges<'b> {
+    remaining: u32,
+    words: &'b [U64],
+}
+
+/// One range of guest memory that an incoming GPA-direct packet names.
+#[derive(Clone, Copy, Debug)]
+pub struct IncomingGpaRange<'b> {
+    /// Length in bytes, never 0.
+    pub byte_count: u32,
+    /// Offset of the first byte within the first page, below 4096.
+    pub byte_offset: u32,
+    /// Frame numbers of exactly the pages that the range touches. They have *not* been checked to be
+    /// memory.
+    pub page_frames: PageFrames<'b>,
+}
+
+impl<'b> GpaRanges<'b> {
+    /// Validates the extension of a GPA-direct packet.
+    #[inline]
+    pub(super) fn parse(extension: &'b [u8]) -> Result<Self, PacketError> {
+        let length = extension.len() as u32;
+        let Ok((fixed, rest)) = WireRange::ref_from_prefix(extension) else {
+            return Err(PacketError::ExtensionTooShort { length });
+        };
+        // The fixed part is {reserved, range count}: the same two words as a range.
+        let count = fixed.byte_offset.get();
+        let available = length - FIXED_SIZE;
+        if count == 0 || count > available / GPA_RANGE_SIZE {
+            return Err(PacketError::RangeCount { count, available });
+        }
+        // Data offset and length are multiples of 8, so no byte is left over.
+        let Ok((words, _)) = <[U64]>::ref_from_prefix_with_elems(rest, rest.len() / 8) else {
+            return Err(PacketError::ExtensionTooShort { length });
+        };
+        let ranges = Self {
+            remaining: count,
+            words,
+        };
+        let mut walk = ranges;
+        for range in 0..count {
+            walk.split(range)?;
+        }
+        Ok(ranges)
+    }
+
+    /// Takes the next range off, checking everything about it. `position` is for the error only.
+    #[inline]
+    fn split(&mut self, position: u32) -> Result<IncomingGpaRange<'b>, PacketError> {
+        let truncated = |pages, available| PacketError::RangeTruncated {
+            range: position,
+            pages,
+            available,
+        };
+        let Some((head, rest)) = self.words.split_first() else {
+            return Err(truncated(1, 0));
+        };
+        let head = head.get();
+        let (byte_count, byte_offset) = (head as u32, (head >> 32) as u32);
+        if byte_count == 0 {
+            return Err(PacketError::RangeEmpty { range: position });
+        }
+        if byte_offset >= PAGE_SIZE {
+            return Err(PacketError::RangeOffset {
+                range: position,
+                byte_offset,
+            });
+        }
+        let pages = pages_of(byte_offset, byte_count).ok_or(PacketError::RangeOverflow {
+            range: position,
+            byte_offset,
+            byte_count,
+        })?;
+        let Some((frames, rest)) = rest.split_at_checked(pages as usize) else {
+            return Err(truncated(pages, rest.len() as u32));
+        };
+        self.words = rest;
+        self.remaining -= 1;
+        Ok(IncomingGpaRange {
+            byte_count,
+            byte_offset,
+            page_frames: PageFrames(frames),
+        })
+    }
+
+    /// Sum of the byte counts of the ranges that have not been taken yet.
+    #[must_use]
+    pub fn total_bytes(self) -> u64 {
+        self.map(|range| u64::from(range.byte_count)).sum()
+    }
+}
+
+impl<'b> Iterator for GpaRanges<'b> {
+    type Item = IncomingGpaRange<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining == 0 {
+            return None;
+        }
+        // Cannot fail: `parse` has walked the same private bytes.
+        self.split(0).ok()
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining as usize, Some(self.remaining as usize))
+    }
+}
+
+impl ExactSizeIterator for GpaRanges<'_> {}
+
+/// Page frame numbers in a packet.
+#[derive(Clone, Copy)]
+pub struct PageFrames<'b>(&'b [U64]);
+
+impl<'b> PageFrames<'b> {
+    /// Number of pages, at least 1.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty, reason = "never empty")]
+    pub const fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// The frame of one page, `None` past the last.
+    #[must_use]
+    #[inline]
+    pub fn get(self, index: usize) -> Option<u64> {
+        self.0.get(index).map(|frame| frame.get())
+    }
+
+    /// The frames in order.
+    #[inline]
+    pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'b {
+        self.0.iter().map(|frame| frame.get())
+    }
+}
+
+impl core::fmt::Debug for PageFrames<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// The ranges of a transfer-page packet, in order.
+///
+/// Each range's end fits 32 bits; whether it lies within the buffer of the set, only the owner of the
+/// set can tell.
+#[derive(Clone, Debug)]
+pub struct TransferRanges<'b> {
+    set_id: u16,
+    sender_owns_set: bool,
+    ranges: core::slice::Iter<'b, WireRange>,
+}
+
+impl<'b> TransferRanges<'b> {
+    /// Validates the extension of a transfer-page packet.
+    #[inline]
+    pub(super) fn parse(extension: &'b [u8]) -> Result<Self, PacketError> {
+        let length = extension.len() as u32;
+        let Ok((fixed, rest)) = WireRange::ref_from_prefix(extension) else {
+            return Err(PacketError::ExtensionTooShort { length });
+        };
+        // The fixed part is {set id: u16, sender owns set: u8, reserved: u8, range count: u32}.
+        let set = fixed.byte_count.get();
+        let count = fixed.byte_offset.get();
+        let Ok((ranges, _)) = <[WireRange]>::ref_from_prefix_with_elems(rest, count as usize)
+        else {
+            return Err(PacketError::RangeCount {
+                count,
+                available: length - FIXED_SIZE,
+            });
+        };
+        for (position, range) in ranges.iter().enumerate() {
+            let (byte_count, byte_offset) = (range.byte_count.get(), range.byte_offset.get());
+            if byte_offset.checked_add(byte_count).is_none() {
+                return Err(PacketError::RangeOverflow {
+                    range: position as u32,
+                    byte_offset,
+                    byte_count,
+                });
+            }
+        }
+        Ok(Self {
+            set_id: set as u16,
+            sender_owns_set: (set >> 16) as u8 != 0,
+            ranges: ranges.iter(),
+        })
+    }
+
+    /// Id of the transfer-page set that the ranges lie in.
+    #[must_use]
+    pub const fn set_id(&self) -> u16 {
+        self.set_id
+    }
+
+    /// Whether the set belongs to the packet's sender.
+    #[must_use]
+    pub const fn sender_owns_set(&self) -> bool {
+        self.sender_owns_set
+    }
+}
+
+impl Iterator for TransferRanges<'_> {
+    type Item = TransferRange;
+
+    #[inline]
+    fn next(&mut self) -> Option<TransferRange> {
+        self.ranges.next().map(|range| TransferRange {
+            byte_count: range.byte_count.get(),
+            byte_offset: range.byte_offset.get(),
+        })
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.ranges.size_hint()
+    }
+}
+
+impl ExactSizeIterator for TransferRanges<'_> {}
+
+impl core::fmt::Debug for WireRange {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:#x}+{:#x}", self.byte_offset, self.byte_count)
+    }
+}

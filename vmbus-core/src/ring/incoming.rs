@@ -1,0 +1,326 @@
+//! The reader's end of a ring.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::barrier::{observe, publish};
+use super::error::RingError;
+use super::memory::RingMemory;
+use super::{Signal, advance, readable};
+use crate::packet::{DESCRIPTOR_SIZE, Descriptor, IncomingPacket, TRAILER_SIZE};
+use crate::shared::copy_from_shared;
+
+/// The reader's end of a ring.
+#[derive(Debug)]
+pub struct IncomingRing<M> {
+    memory: M,
+    size: u32,
+    /// Everything before it has been consumed.
+    read_index: u32,
+    /// What the writer knows of `read_index`: written to shared memory, but never read back.
+    published: u32,
+    error: Option<RingError>,
+}
+
+impl<M: RingMemory> IncomingRing<M> {
+    /// Takes a fresh ring: zeroes the control page.
+    ///
+    /// For the guest before it opens a channel; nobody else may be using the ring yet.
+    #[must_use]
+    pub fn initialise(memory: M) -> Self {
+        memory.control().reset(0);
+        Self {
+            size: memory.data_size(),
+            memory,
+            read_index: 0,
+            published: 0,
+            error: None,
+        }
+    }
+
+    /// Takes over a ring that the peer has prepared, with the indices that are in it, and unmasks
+    /// interrupts.
+    ///
+    /// # Errors
+    /// One of the indices is not valid.
+    pub fn attach(memory: M) -> Result<Self, RingError> {
+        let size = memory.data_size();
+        let control = memory.control();
+        let read_index = control.checked_read_index(size)?;
+        control.checked_write_index(size)?;
+        publish(&control.interrupt_mask, 0);
+        Ok(Self {
+            memory,
+            size,
+            read_index,
+            published: read_index,
+            error: None,
+        })
+    }
+
+    /// The memory under the ring.
+    #[must_use]
+    pub const fn memory(&self) -> &M {
+        &self.memory
+    }
+
+    /// The error that has ended the ring, if one has.
+    #[must_use]
+    pub const fn error(&self) -> Option<RingError> {
+        self.error
+    }
+
+    /// Whether the peer takes part in the protocol for blocked writers: as this ring's writer it announces
+    /// itself, and as the reader of the opposite ring it honours our announcements. If not, a writer that
+    /// is blocked has to look again by a timer.
+    #[must_use]
+    pub fn peer_announces_blocked(&self) -> bool {
+        self.memory.control().writer_announces()
+    }
+
+    /// Begins to read what has been written until now.
+    ///
+    /// # Errors
+    /// The peer has broken the ring.
+    #[inline]
+    pub fn batch(&mut self) -> Result<ReadBatch<'_, M>, RingError> {
+        let available = self.available(self.read_index)?;
+        if available != 0 && available < DESCRIPTOR_SIZE {
+            return Err(self.fail(RingError::AvailableTooShort { available }));
+        }
+        Ok(ReadBatch {
+            position: self.read_index,
+            accepted: self.read_index,
+            available,
+            ring: self,
+        })
+    }
+
+    /// Whether there is something to read, or something read of which the writer has not been told.
+    ///
+    /// This is also the look to take after a [`ReadBatch::commit`] and before sleeping, when interrupts
+    /// have not been masked.
+    ///
+    /// # Errors
+    /// The peer has broken the ring.
+    #[inline]
+    pub fn has_data(&mut self) -> Result<bool, RingError> {
+        let available = self.available(self.published)?;
+        Ok(available != 0)
+    }
+
+    /// Tells the writer that we are awake: it need not interrupt us for data. A hint; interrupts that come
+    /// nevertheless are harmless.
+    pub fn mask_interrupts(&mut self) {
+        publish(&self.memory.control().interrupt_mask, 1);
+    }
+
+    /// Tells the writer that we are going to sleep, then looks once more whether there is something to
+    /// read.
+    ///
+    /// `true`: there is; mask interrupts again and read on. `false`: the writer will interrupt.
+    ///
+    /// # Errors
+    /// The peer has broken the ring.
+    pub fn unmask_interrupts(&mut self) -> Result<bool, RingError> {
+        // Full barrier between mask and look: the writer publishes its index, then looks at the mask, so
+        // one of the two sees the other.
+        publish(&self.memory.control().interrupt_mask, 0);
+        self.has_data()
+    }
+
+    /// Bytes written beyond `read_index`.
+    #[inline]
+    fn available(&mut self, read_index: u32) -> Result<u32, RingError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        match self.memory.control().checked_write_index(self.size) {
+            Ok(write_index) => Ok(readable(write_index, read_index, self.size)),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// Ends the ring.
+    #[cold]
+    fn fail(&mut self, error: RingError) -> RingError {
+        self.error = Some(error);
+        error
+    }
+}
+
+/// Packets being read. Dropping it leaves unread what has not been [accepted](Self::accept).
+#[derive(Debug)]
+pub struct ReadBatch<'r, M: RingMemory> {
+    ring: &'r mut IncomingRing<M>,
+    /// Where the next packet starts.
+    position: u32,
+    /// Where the next packet starts if the batch is dropped.
+    accepted: u32,
+    /// Bytes written beyond `position`.
+    available: u32,
+}
+
+impl<M: RingMemory> ReadBatch<'_, M> {
+    /// Copies the next packet into `buffer` and validates it; `None` at the end of the batch.
+    ///
+    /// The buffer must hold extension and payload of the largest packet that the peer may send: any
+    /// buffer of the channel's maximum packet size will do.
+    ///
+    /// # Errors
+    /// The peer has broken the ring, or sent a packet larger than the buffer. The packets read before
+    /// stay good; [`accept`](Self::accept) keeps them.
+    #[inline]
+    pub fn next<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<IncomingPacket<'b>>, RingError> {
+        if self.available == 0 {
+            return self.ring.error.map_or(Ok(None), Err);
+        }
+        match self.take(buffer) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(error) => {
+                self.available = 0;
+                Err(self.ring.fail(error))
+            }
+        }
+    }
+
+    #[inline]
+    fn take<'b>(&mut self, buffer: &'b mut [u8]) -> Result<IncomingPacket<'b>, RingError> {
+        let available = self.available;
+        if available < DESCRIPTOR_SIZE {
+            return Err(RingError::AvailableTooShort { available });
+        }
+        let size = self.ring.size;
+        let memory = &self.ring.memory;
+        // The length is read here, once; the peer may change it now and hurts nobody.
+        let descriptor = Descriptor::parse(read_word(memory, self.position))?;
+        let transaction_id = read_word(memory, advance(self.position, 8, size));
+        let cost = descriptor.packet_size() + TRAILER_SIZE;
+        if cost > available {
+            return Err(RingError::LengthBeyondAvailable {
+                length: cost,
+                available,
+            });
+        }
+        let length = descriptor.body_size();
+        let room = buffer.len();
+        let Some(body) = buffer.get_mut(..length as usize) else {
+            return Err(RingError::BufferTooSmall {
+                length,
+                buffer: room,
+            });
+        };
+        let start = advance(self.position, DESCRIPTOR_SIZE, size);
+        read_body(memory, start, size, body);
+        let packet = IncomingPacket::parse(descriptor, transaction_id, body)?;
+        self.position = advance(self.position, cost, size);
+        self.available -= cost;
+        Ok(packet)
+    }
+
+    /// Marks the packets read so far as consumed: dropping the batch keeps them consumed. Their space goes
+    /// back to the writer with the next [`commit`](Self::commit), of this batch or a later one.
+    #[inline]
+    pub fn accept(&mut self) {
+        self.accepted = self.position;
+    }
+
+    /// Whether the batch holds no further packet.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.available == 0
+    }
+
+    /// Gives the space of all packets read so far back to the writer, and tells whether the writer waits
+    /// for it and must be interrupted.
+    #[inline]
+    pub fn commit(mut self) -> Signal {
+        self.accepted = self.position;
+        let ring = &mut *self.ring;
+        let old = ring.published;
+        let new = self.position;
+        if new == old {
+            return Signal::NotNeeded;
+        }
+        ring.published = new;
+        let control = ring.memory.control();
+        // Releases the space after all copies out of it, and is the full barrier before the looks at the
+        // writer's words, both here and in a `has_data` that follows.
+        publish(&control.read_index, new);
+        if !control.writer_announces() {
+            return Signal::NotNeeded;
+        }
+        let pending = observe(&control.pending_send_size);
+        if pending == 0 {
+            return Signal::NotNeeded;
+        }
+        ring.space_signal(old, new, pending)
+    }
+}
+
+impl<M: RingMemory> Drop for ReadBatch<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.ring.read_index = self.accepted;
+    }
+}
+
+impl<M: RingMemory> IncomingRing<M> {
+    /// Whether a writer that waits for `pending` bytes must be told that the read index went from `old` to
+    /// `new`: exactly when that made the difference.
+    #[cold]
+    fn space_signal(&mut self, old: u32, new: u32, pending: u32) -> Signal {
+        // Some writers ask for one byte less than the whole ring and mean "empty"; larger values can only
+        // mean the same.
+        let pending = (pending & !7).min(self.size - 8);
+        let write_index = match self.memory.control().checked_write_index(self.size) {
+            Ok(write_index) => write_index,
+            Err(error) => {
+                self.fail(error);
+                return Signal::NotNeeded;
+            }
+        };
+        let free = |read_index| self.size - readable(write_index, read_index, self.size);
+        if free(old) <= pending && free(new) > pending {
+            Signal::Needed
+        } else {
+            Signal::NotNeeded
+        }
+    }
+}
+
+/// One word of the data area; `offset` is a multiple of 8 within it.
+#[inline]
+fn read_word(memory: &impl RingMemory, offset: u32) -> u64 {
+    if let Some(at) = memory.contiguous(offset, 8) {
+        // SAFETY: the memory vouches for 8 bytes, aligned because the offset is; they are shared.
+        unsafe { (*at.as_ptr().cast::<AtomicU64>()).load(Ordering::Relaxed) }
+    } else {
+        let mut bytes = [0; 8];
+        memory.read(offset, &mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+}
+
+/// Copies a packet's body out of a data area of `size` bytes, around its end if need be.
+#[inline]
+fn read_body(memory: &impl RingMemory, offset: u32, size: u32, body: &mut [u8]) {
+    // A body is shorter than 2^20 bytes.
+    if let Some(at) = memory.contiguous(offset, body.len() as u32) {
+        // SAFETY: the memory vouches for as many bytes as the body has.
+        unsafe { copy_from_shared(at.as_ptr(), body) }
+        return;
+    }
+    let room = (size - offset) as usize;
+    match body.split_at_mut_checked(room) {
+        None => memory.read(offset, body),
+        Some((first, second)) => {
+            memory.read(offset, first);
+            if !second.is_empty() {
+                memory.read(0, second);
+            }
+        }
+    }
+}
