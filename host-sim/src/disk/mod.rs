@@ -5,28 +5,39 @@
 //! [`Durability::ForceUnitAccess`]) survives a power cut. Data moves straight between the host's file and
 //! guest memory, which the caller names as a list of volatile slices.
 //!
-//! | Module | Image |
+//! | Item | Image |
 //! |---|---|
-//! | [`raw`] | a regular file or block device, byte for byte |
-//! | `vhd` | fixed and dynamic VHD, read, written and created |
+//! | [`RawDisk`] | a regular file or block device, byte for byte |
+//! | [`vhd`] | fixed and dynamic VHD, read, written and created |
 //! | [`overlay`] | a private copy-on-write layer over any other image |
 //! | [`faulty`] | any other image, failing on request |
 //!
 //! [`open()`] opens a path; [`check`] examines a VHD for damage.
 
+pub mod check;
 mod error;
+pub mod faulty;
+mod open;
+pub mod overlay;
+mod poison;
 mod raw;
 mod scatter;
 mod storage;
+pub mod vhd;
 
 use std::ops::Range;
 
 use vm_memory::VolatileSlice;
 
 pub use error::DiskError;
+pub use faulty::FaultyDisk;
+pub use open::{FormatChoice, OpenError, OpenOptions, OpenReason, check_path, open};
+pub use overlay::Overlay;
 pub use raw::{RawDisk, RawOptions};
 pub use scatter::Scatter;
-pub use storage::{FileStorage, Storage};
+pub use storage::{
+    CutState, FaultHook, FileStorage, MemoryStorage, PowerCut, Storage, StorageChange,
+};
 
 /// How an image is laid out in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

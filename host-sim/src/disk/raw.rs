@@ -1,12 +1,13 @@
 //! Raw images: the file's bytes are the disk's bytes.
 
-use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_memory::VolatileSlice;
 
-use super::{DiskError, DiskImage, DiskInfo, Durability, ImageFormat, Scatter, Storage};
+use super::poison::Poison;
+use super::{
+    DiskError, DiskImage, DiskInfo, Durability, ImageFormat, OpenReason, Scatter, Storage,
+};
 
 /// How a raw image presents itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,25 +29,28 @@ pub struct RawOptions {
 pub struct RawDisk<S> {
     storage: S,
     info: DiskInfo,
-    poisoned: AtomicBool,
+    poison: Poison,
 }
 
 impl<S: Storage> RawDisk<S> {
     /// Takes the storage as a disk of exactly its size.
     ///
     /// # Errors
-    /// The size can't be told, is 0, or isn't a whole number of logical sectors (`InvalidData`): bytes
-    /// that don't exist are never made up.
-    pub fn new(storage: S, options: RawOptions) -> io::Result<Self> {
-        let size = storage.size()?;
+    /// The size can't be told, is 0, or isn't a whole number of logical sectors: bytes that don't exist
+    /// are never made up.
+    pub fn new(storage: S, options: RawOptions) -> Result<Self, OpenReason> {
+        let size = storage
+            .size()
+            .map_err(|error| DiskError::from_io("read", 0, &error))?;
         let sector = options.logical_sector_size;
         if size == 0 {
-            return Err(invalid("the image is empty".into()));
+            return Err(OpenReason::Empty);
         }
         if sector == 0 || !size.is_multiple_of(sector.into()) {
-            return Err(invalid(format!(
-                "the size of {size} bytes is not a whole number of {sector}-byte sectors"
-            )));
+            return Err(OpenReason::PartialSector {
+                size,
+                sector_size: sector,
+            });
         }
         Ok(Self {
             storage,
@@ -61,7 +65,7 @@ impl<S: Storage> RawDisk<S> {
                 discard_reads_zero: options.discard && !options.read_only,
                 volatile_cache: !options.read_only,
             },
-            poisoned: AtomicBool::new(false),
+            poison: Poison::default(),
         })
     }
 
@@ -70,23 +74,6 @@ impl<S: Storage> RawDisk<S> {
     pub fn storage(&self) -> &S {
         &self.storage
     }
-
-    /// Remembers a failed flush: the host drops what it couldn't write, so a later flush would lie.
-    fn poison(&self, offset: u64, error: &io::Error) -> DiskError {
-        self.poisoned.store(true, Ordering::Release);
-        DiskError::from_io("flush", offset, error)
-    }
-
-    fn check_poison(&self) -> Result<(), DiskError> {
-        if self.poisoned.load(Ordering::Acquire) {
-            return Err(DiskError::Poisoned);
-        }
-        Ok(())
-    }
-}
-
-fn invalid(message: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
 impl<S: Storage> DiskImage for RawDisk<S> {
@@ -110,7 +97,7 @@ impl<S: Storage> DiskImage for RawDisk<S> {
     ) -> Result<(), DiskError> {
         let from = Scatter::new(from);
         self.info.check_change(offset, from.len())?;
-        self.check_poison()?;
+        self.poison.check()?;
         self.storage
             .write_at(offset, from)
             .map_err(|error| DiskError::from_io("write", offset, &error))?;
@@ -123,20 +110,15 @@ impl<S: Storage> DiskImage for RawDisk<S> {
     }
 
     fn flush(&self) -> Result<(), DiskError> {
-        self.check_poison()?;
         if self.info.read_only {
             return Ok(());
         }
-        self.storage
-            .flush()
-            .map_err(|error| self.poison(0, &error))?;
-        // A flush that failed meanwhile in another thread may have taken this one's data with it.
-        self.check_poison()
+        self.poison.flush(&self.storage)
     }
 
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         self.info.check_change(offset, length)?;
-        self.check_poison()?;
+        self.poison.check()?;
         if !self.info.discard {
             return Ok(());
         }

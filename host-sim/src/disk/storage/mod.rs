@@ -1,6 +1,9 @@
 //! The bytes under an image: a host file, or memory that stands in for one.
 
 mod file;
+mod memory;
+mod power_cut;
+pub(super) mod random;
 
 use std::io;
 use std::ops::Range;
@@ -10,6 +13,8 @@ use vm_memory::VolatileSlice;
 use super::scatter::Scatter;
 
 pub use file::FileStorage;
+pub use memory::{FaultHook, MemoryStorage, StorageChange};
+pub use power_cut::{CutState, PowerCut};
 
 /// A growable array of bytes with an explicit flush.
 ///
