@@ -1,0 +1,371 @@
+//! The partition's notion of time: a constant-rate counter and the formula that turns it into reference time.
+//!
+//! The counter MSR, the reference TSC page and the synthetic timers all use [`ReferenceFormula`], so that they
+//! never disagree whatever the counter behind them is.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Reference time units (100 ns) in a second.
+pub const UNITS_PER_SECOND: u64 = 10_000_000;
+
+/// Slowest counter that the formula can scale: at 10 MHz and below the 64-bit scale overflows.
+pub const LOWEST_TSC_FREQUENCY: u64 = UNITS_PER_SECOND + 1;
+
+/// A monotonic counter of constant rate, as the guest's virtual processors read it with RDTSC.
+pub trait Clock: Send + Sync {
+    /// The counter now. Never decreases, from whichever thread it is read.
+    fn tsc(&self) -> u64;
+
+    /// Counts per second; constant, above 10 MHz.
+    fn tsc_frequency(&self) -> u64;
+
+    /// Whether a guest's own RDTSC gives the same value as [`Clock::tsc`] on every virtual processor. Where it does
+    /// not, the reference TSC page stays invalid (sequence 0) and guests use the counter MSR.
+    fn guest_reads_it(&self) -> bool {
+        true
+    }
+
+    /// Whether the counter runs by itself. A counter that only moves when told to (a simulation's) is not waited for.
+    fn runs(&self) -> bool {
+        true
+    }
+}
+
+/// `time = high64(tsc * scale) + offset`, the formula of the TLFS reference TSC page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReferenceFormula {
+    /// 64.64 fixed-point units per count: `floor(10^7 * 2^64 / frequency)`.
+    pub scale: u64,
+    /// Added to the scaled counter, modulo 2^64.
+    pub offset: u64,
+}
+
+impl ReferenceFormula {
+    /// The scale of a counter of `frequency` hertz, or `None` at 10 MHz and below, where it does not fit 64 bits.
+    #[must_use]
+    pub fn scale_for(frequency: u64) -> Option<u64> {
+        let quotient = (u128::from(UNITS_PER_SECOND) << 64).checked_div(u128::from(frequency))?;
+        u64::try_from(quotient).ok()
+    }
+
+    /// The formula by which reference time is `reference` when the counter is `tsc`.
+    #[must_use]
+    pub fn through(scale: u64, tsc: u64, reference: u64) -> Self {
+        let offset = reference.wrapping_sub(scaled(tsc, scale));
+        Self { scale, offset }
+    }
+
+    /// Reference time, in 100 ns units, at a counter value.
+    #[must_use]
+    pub fn at(&self, tsc: u64) -> u64 {
+        scaled(tsc, self.scale).wrapping_add(self.offset)
+    }
+}
+
+fn scaled(tsc: u64, scale: u64) -> u64 {
+    ((u128::from(tsc) * u128::from(scale)) >> 64) as u64
+}
+
+/// The host's time-stamp counter, plus an offset for guests whose counter started elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct HostTscClock {
+    frequency: u64,
+    offset: u64,
+}
+
+/// Why the host's time-stamp counter is no clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TscUnusable {
+    /// The processor does not promise a constant rate in all power states.
+    #[error("the processor's time-stamp counter is not invariant")]
+    NotInvariant,
+    /// The measured rate is implausible.
+    #[error("the time-stamp counter was measured at {hertz} Hz")]
+    Frequency {
+        /// The measured rate.
+        hertz: u64,
+    },
+}
+
+impl HostTscClock {
+    /// The host's counter at its calibrated rate. The first call in a process may take some 20 ms to measure it.
+    ///
+    /// # Errors
+    /// [`TscUnusable`] if the counter is not invariant or not measurable; use [`MonotonicClock`] then.
+    pub fn new() -> Result<Self, TscUnusable> {
+        if !tsc_is_invariant() {
+            return Err(TscUnusable::NotInvariant);
+        }
+        static FREQUENCY: OnceLock<u64> = OnceLock::new();
+        let hertz = *FREQUENCY.get_or_init(calibrated_tsc_frequency);
+        if hertz < LOWEST_TSC_FREQUENCY {
+            return Err(TscUnusable::Frequency { hertz });
+        }
+        Ok(Self {
+            frequency: hertz,
+            offset: 0,
+        })
+    }
+
+    /// The host's counter plus `offset` (modulo 2^64) at a rate known from elsewhere, such as `KVM_GET_TSC_KHZ`.
+    ///
+    /// `frequency` is in hertz and must be above 10 MHz for the partition to accept the clock.
+    #[must_use]
+    pub fn with_offset(frequency: u64, offset: u64) -> Self {
+        Self { frequency, offset }
+    }
+}
+
+impl Clock for HostTscClock {
+    fn tsc(&self) -> u64 {
+        ordered_host_tsc().wrapping_add(self.offset)
+    }
+
+    fn tsc_frequency(&self) -> u64 {
+        self.frequency
+    }
+}
+
+/// `CLOCK_MONOTONIC` as a counter of 1 GHz, for hosts without a usable time-stamp counter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MonotonicClock {
+    guest_reads_it: bool,
+}
+
+impl MonotonicClock {
+    /// For a guest whose own RDTSC reads something else (a real virtual processor).
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            guest_reads_it: false,
+        }
+    }
+
+    /// For an in-process guest, which reads its counter through the partition and so reads this one.
+    #[must_use]
+    pub fn as_guest_tsc() -> Self {
+        Self {
+            guest_reads_it: true,
+        }
+    }
+}
+
+impl Clock for MonotonicClock {
+    fn tsc(&self) -> u64 {
+        monotonic_nanoseconds()
+    }
+
+    fn tsc_frequency(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn guest_reads_it(&self) -> bool {
+        self.guest_reads_it
+    }
+}
+
+/// A counter that moves only when told to, for deterministic runs.
+#[derive(Debug)]
+pub struct ManualClock {
+    tsc: AtomicU64,
+    frequency: u64,
+}
+
+impl ManualClock {
+    /// A counter at 0 that counts `frequency` per simulated second; above 10 MHz for the partition to accept it.
+    #[must_use]
+    pub fn new(frequency: u64) -> Self {
+        Self {
+            tsc: AtomicU64::new(0),
+            frequency,
+        }
+    }
+
+    /// Moves the counter on by at least `units` of 100 ns (rounded up to a whole count).
+    pub fn advance(&self, units: u64) {
+        let counts =
+            (u128::from(units) * u128::from(self.frequency)).div_ceil(u128::from(UNITS_PER_SECOND));
+        self.advance_counts(u64::try_from(counts).unwrap_or(u64::MAX));
+    }
+
+    /// Moves the counter on by `counts`, saturating at the end of its range.
+    pub fn advance_counts(&self, counts: u64) {
+        // The counter must never decrease, so overflow sticks at the top.
+        let _ = self
+            .tsc
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |tsc| {
+                Some(tsc.saturating_add(counts))
+            });
+    }
+}
+
+impl Default for ManualClock {
+    /// A counter of 1 GHz.
+    fn default() -> Self {
+        Self::new(1_000_000_000)
+    }
+}
+
+impl Clock for ManualClock {
+    fn tsc(&self) -> u64 {
+        self.tsc.load(Ordering::SeqCst)
+    }
+
+    fn tsc_frequency(&self) -> u64 {
+        self.frequency
+    }
+
+    fn runs(&self) -> bool {
+        false
+    }
+}
+
+/// The time-stamp counter, not read before earlier loads have completed.
+#[cfg(target_arch = "x86_64")]
+fn ordered_host_tsc() -> u64 {
+    // SAFETY: LFENCE and RDTSC exist on every x86-64 processor and touch no memory; Linux leaves CR4.TSD clear.
+    unsafe {
+        core::arch::x86_64::_mm_lfence();
+        core::arch::x86_64::_rdtsc()
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn ordered_host_tsc() -> u64 {
+    monotonic_nanoseconds()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn tsc_is_invariant() -> bool {
+    const POWER_MANAGEMENT: u32 = 0x8000_0007;
+    core::arch::x86_64::__cpuid(0x8000_0000).eax >= POWER_MANAGEMENT
+        && core::arch::x86_64::__cpuid(POWER_MANAGEMENT).edx & 1 << 8 != 0
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn tsc_is_invariant() -> bool {
+    false
+}
+
+/// The rate that CPUID leaf 0x15 states, if it states one and a measurement confirms it, else the measurement.
+fn calibrated_tsc_frequency() -> u64 {
+    let measured = measured_tsc_frequency();
+    match stated_tsc_frequency() {
+        // Virtual machines with a scaled counter may still show the physical processor's figures.
+        Some(stated) if stated.abs_diff(measured) < measured / 1000 => stated,
+        _ => measured,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn stated_tsc_frequency() -> Option<u64> {
+    const CRYSTAL_RATIO: u32 = 0x15;
+    if core::arch::x86_64::__cpuid(0).eax < CRYSTAL_RATIO {
+        return None;
+    }
+    let leaf = core::arch::x86_64::__cpuid(CRYSTAL_RATIO);
+    let (denominator, numerator, crystal) = (leaf.eax, leaf.ebx, leaf.ecx);
+    if numerator == 0 || crystal == 0 {
+        return None;
+    }
+    (u64::from(crystal) * u64::from(numerator)).checked_div(u64::from(denominator))
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn stated_tsc_frequency() -> Option<u64> {
+    None
+}
+
+/// Measures the counter against `CLOCK_MONOTONIC` over some 20 ms.
+fn measured_tsc_frequency() -> u64 {
+    let (first_tsc, first) = tight_sample();
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_millis(20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (last_tsc, last) = tight_sample();
+    let counts = u128::from(last_tsc.saturating_sub(first_tsc));
+    let nanoseconds = u128::from(last.saturating_sub(first)).max(1);
+    u64::try_from(counts * 1_000_000_000 / nanoseconds).unwrap_or(0)
+}
+
+/// Counter and clock at the same moment: of some tries, the one that took the least time.
+fn tight_sample() -> (u64, u64) {
+    let mut best = (u64::MAX, 0, 0);
+    for _ in 0..16 {
+        let before = ordered_host_tsc();
+        let clock = monotonic_nanoseconds();
+        let width = ordered_host_tsc().wrapping_sub(before);
+        if width < best.0 {
+            best = (width, before.wrapping_add(width / 2), clock);
+        }
+    }
+    (best.1, best.2)
+}
+
+/// `CLOCK_MONOTONIC` since its first use in this process.
+fn monotonic_nanoseconds() -> u64 {
+    static BEGIN: OnceLock<Instant> = OnceLock::new();
+    let elapsed = BEGIN.get_or_init(Instant::now).elapsed();
+    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_of_2_5_ghz_is_the_documented_one() {
+        assert_eq!(
+            ReferenceFormula::scale_for(2_500_000_000),
+            Some(73_786_976_294_838_206)
+        );
+        assert_eq!(ReferenceFormula::scale_for(UNITS_PER_SECOND), None);
+        assert!(ReferenceFormula::scale_for(LOWEST_TSC_FREQUENCY).is_some());
+        assert_eq!(ReferenceFormula::scale_for(0), None);
+    }
+
+    #[test]
+    fn the_formula_passes_through_its_point_and_counts_units() {
+        let scale = ReferenceFormula::scale_for(3_000_000_000).unwrap();
+        let formula = ReferenceFormula::through(scale, u64::MAX - 5, 42);
+        assert_eq!(formula.at(u64::MAX - 5), 42);
+        let from_zero = ReferenceFormula::through(scale, 0, 0);
+        let second = from_zero.at(3_000_000_000);
+        assert!(second.abs_diff(UNITS_PER_SECOND) <= 1, "{second}");
+    }
+
+    #[test]
+    fn the_manual_clock_moves_by_at_least_what_is_asked() {
+        let clock = ManualClock::new(25_000_001);
+        let scale = ReferenceFormula::scale_for(25_000_001).unwrap();
+        let formula = ReferenceFormula::through(scale, 0, 0);
+        for step in [1_u64, 3, 1000, 12_345_678] {
+            let before = formula.at(clock.tsc());
+            clock.advance(step);
+            assert!(formula.at(clock.tsc()) + 1 >= before + step);
+        }
+        clock.advance_counts(u64::MAX);
+        clock.advance_counts(1);
+        assert_eq!(clock.tsc(), u64::MAX);
+    }
+
+    #[test]
+    fn the_host_clocks_never_go_back() {
+        let mut clocks: Vec<Box<dyn Clock>> = vec![Box::new(MonotonicClock::as_guest_tsc())];
+        if let Ok(tsc) = HostTscClock::new() {
+            clocks.push(Box::new(tsc));
+        }
+        for clock in clocks {
+            assert!(clock.tsc_frequency() >= LOWEST_TSC_FREQUENCY);
+            let mut last = clock.tsc();
+            for _ in 0..1000 {
+                let now = clock.tsc();
+                assert!(now >= last);
+                last = now;
+            }
+        }
+    }
+}
