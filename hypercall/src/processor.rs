@@ -49,6 +49,8 @@ impl core::error::Error for MsrFault {}
 /// * complete [`hypercall`](Self::hypercall) before it returns: on return the
 ///   hypervisor no longer reads the input area, and its writes to the output
 ///   area are visible to the caller;
+/// * answer a call with a failure status, and without effect, while it has no
+///   hypercall page to make it through;
 /// * treat [`write_msr`](Self::write_msr) and [`hypercall`](Self::hypercall) as
 ///   accesses to any memory that the guest shared with the hypervisor, which
 ///   the compiler must not move memory accesses across;
@@ -92,10 +94,10 @@ pub unsafe trait Processor {
     ///
     /// # Safety
     ///
-    /// The hypercall page must be installed. Addresses must name memory that
-    /// the caller lets the hypervisor read (input) and write (output), 8-byte
-    /// aligned and within one page each, and the call itself must be sound for
-    /// the caller to make.
+    /// Addresses must name memory that the caller lets the hypervisor read
+    /// (input) and write (output), 8-byte aligned and within one page each, and
+    /// the call itself must be sound for the caller to make. A hypercall page
+    /// that the implementation was given must still be installed.
     unsafe fn hypercall(&self, control: u64, input: u64, output: u64) -> u64;
 
     /// Reads the time stamp counter, after every earlier load has completed.
@@ -126,4 +128,18 @@ unsafe impl<P: Processor + ?Sized> Processor for &P {
     fn tsc(&self) -> u64 {
         (**self).tsc()
     }
+}
+
+/// Index of this virtual processor, by which hypercalls, offers and messages
+/// name it. It need not equal the APIC id or any number of the guest's.
+///
+/// # Errors
+///
+/// [`MsrFault`] without
+/// [`Privileges::VP_INDEX`](crate::cpuid::Privileges::VP_INDEX).
+pub fn vp_index<P: Processor + ?Sized>(processor: &P) -> Result<u32, MsrFault> {
+    // The register has 32 bits that mean anything.
+    processor
+        .read_msr(crate::msr::VP_INDEX)
+        .map(|index| index as u32)
 }

@@ -179,6 +179,12 @@ impl ProcessorSet {
         }
     }
 
+    /// Whether the set addresses no processor.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Sparse(set) if set.is_empty())
+    }
+
     /// Number of banks: the size of the variable header in 8-byte words, at
     /// most 64.
     #[must_use]
