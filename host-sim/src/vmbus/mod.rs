@@ -1,1 +1,4 @@
 //! The VMBus server.
+
+mod guest_ring;
+pub mod vsp;
