@@ -1,14 +1,13 @@
-//! The partition's notion of time: a constant-rate counter and the formula that turns it into reference time.
+//! The counter behind a partition's time.
 //!
-//! The counter MSR, the reference TSC page and the synthetic timers all use [`ReferenceFormula`], so that they
-//! never disagree whatever the counter behind them is.
+//! The counter MSR, the reference TSC page and the synthetic timers all compute reference time from one [`Clock`] by one
+//! formula, so that they never disagree.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Reference time units (100 ns) in a second.
-pub const UNITS_PER_SECOND: u64 = 10_000_000;
+use hypercall::time::UNITS_PER_SECOND;
 
 /// Slowest counter that the formula can scale: at 10 MHz and below the 64-bit scale overflows.
 pub const LOWEST_TSC_FREQUENCY: u64 = UNITS_PER_SECOND + 1;
@@ -31,41 +30,6 @@ pub trait Clock: Send + Sync {
     fn runs(&self) -> bool {
         true
     }
-}
-
-/// `time = high64(tsc * scale) + offset`, the formula of the TLFS reference TSC page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReferenceFormula {
-    /// 64.64 fixed-point units per count: `floor(10^7 * 2^64 / frequency)`.
-    pub scale: u64,
-    /// Added to the scaled counter, modulo 2^64.
-    pub offset: u64,
-}
-
-impl ReferenceFormula {
-    /// The scale of a counter of `frequency` hertz, or `None` at 10 MHz and below, where it does not fit 64 bits.
-    #[must_use]
-    pub fn scale_for(frequency: u64) -> Option<u64> {
-        let quotient = (u128::from(UNITS_PER_SECOND) << 64).checked_div(u128::from(frequency))?;
-        u64::try_from(quotient).ok()
-    }
-
-    /// The formula by which reference time is `reference` when the counter is `tsc`.
-    #[must_use]
-    pub fn through(scale: u64, tsc: u64, reference: u64) -> Self {
-        let offset = reference.wrapping_sub(scaled(tsc, scale));
-        Self { scale, offset }
-    }
-
-    /// Reference time, in 100 ns units, at a counter value.
-    #[must_use]
-    pub fn at(&self, tsc: u64) -> u64 {
-        scaled(tsc, self.scale).wrapping_add(self.offset)
-    }
-}
-
-fn scaled(tsc: u64, scale: u64) -> u64 {
-    ((u128::from(tsc) * u128::from(scale)) >> 64) as u64
 }
 
 /// The host's time-stamp counter, plus an offset for guests whose counter started elsewhere.
@@ -315,37 +279,16 @@ fn monotonic_nanoseconds() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_scale_of_2_5_ghz_is_the_documented_one() {
-        assert_eq!(
-            ReferenceFormula::scale_for(2_500_000_000),
-            Some(73_786_976_294_838_206)
-        );
-        assert_eq!(ReferenceFormula::scale_for(UNITS_PER_SECOND), None);
-        assert!(ReferenceFormula::scale_for(LOWEST_TSC_FREQUENCY).is_some());
-        assert_eq!(ReferenceFormula::scale_for(0), None);
-    }
-
-    #[test]
-    fn the_formula_passes_through_its_point_and_counts_units() {
-        let scale = ReferenceFormula::scale_for(3_000_000_000).unwrap();
-        let formula = ReferenceFormula::through(scale, u64::MAX - 5, 42);
-        assert_eq!(formula.at(u64::MAX - 5), 42);
-        let from_zero = ReferenceFormula::through(scale, 0, 0);
-        let second = from_zero.at(3_000_000_000);
-        assert!(second.abs_diff(UNITS_PER_SECOND) <= 1, "{second}");
-    }
+    use hypercall::time::TimeScale;
 
     #[test]
     fn the_manual_clock_moves_by_at_least_what_is_asked() {
         let clock = ManualClock::new(25_000_001);
-        let scale = ReferenceFormula::scale_for(25_000_001).unwrap();
-        let formula = ReferenceFormula::through(scale, 0, 0);
+        let time = TimeScale::from_frequency(25_000_001).unwrap();
         for step in [1_u64, 3, 1000, 12_345_678] {
-            let before = formula.at(clock.tsc());
+            let before = time.time_at(clock.tsc());
             clock.advance(step);
-            assert!(formula.at(clock.tsc()) + 1 >= before + step);
+            assert!(time.time_at(clock.tsc()) + 1 >= before + step);
         }
         clock.advance_counts(u64::MAX);
         clock.advance_counts(1);

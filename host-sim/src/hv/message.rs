@@ -1,29 +1,14 @@
 //! Messages that wait for a virtual processor, and how one gets into its slot of the message page.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 
 use hypercall::call::{MESSAGE_PAYLOAD_SIZE, MessageType};
 use hypercall::msr::TimerIndex;
-
-use crate::memory::GuestMemory;
-
-/// Layout of a slot (TLFS "SIM page").
-mod slot {
-    pub(super) const SIZE: u64 = 256;
-    pub(super) const TYPE: u64 = 0;
-    /// Payload size in bits 7:0, flags in bits 15:8.
-    pub(super) const SIZE_AND_FLAGS: u64 = 4;
-    pub(super) const ORIGIN: u64 = 8;
-    pub(super) const PAYLOAD: u64 = 16;
-    /// "Another message waits", as a bit of the word [`SIZE_AND_FLAGS`].
-    pub(super) const PENDING: u32 = 1 << 8;
-}
-
-/// Offset of the delivery time in the payload of a timer message.
-const TIMER_DELIVERY_TIME: usize = 16;
-/// Payload size of a timer message.
-const TIMER_PAYLOAD: u8 = 24;
+use hypercall::stimer::TimerMessage;
+use hypercall::synic::{MESSAGE_PENDING, MessageSlot};
+use zerocopy::IntoBytes;
+use zerocopy::little_endian::{U32, U64};
 
 /// A message on its way to one SINT of one virtual processor.
 #[derive(Clone, Debug)]
@@ -55,15 +40,28 @@ impl Message {
 
     /// The message that a timer has expired. Its delivery time is filled in on delivery.
     pub(super) fn timer_expired(timer: TimerIndex, due: u64) -> Self {
-        let mut payload = [0; MESSAGE_PAYLOAD_SIZE];
-        payload[..4].copy_from_slice(&u32::from(timer.number()).to_le_bytes());
-        payload[8..16].copy_from_slice(&due.to_le_bytes());
-        Self {
+        let mut message = Self {
             message_type: MessageType::TIMER_EXPIRED,
-            length: TIMER_PAYLOAD,
-            payload,
+            length: size_of::<TimerMessage>() as u8,
+            payload: [0; MESSAGE_PAYLOAD_SIZE],
             timer: Some(timer),
             parked: false,
+        };
+        let payload = TimerMessage {
+            timer_index: U32::new(u32::from(timer.number())),
+            reserved: U32::ZERO,
+            expiration_time: U64::new(due),
+            delivery_time: U64::ZERO,
+        };
+        message.payload[..size_of::<TimerMessage>()].copy_from_slice(payload.as_bytes());
+        message
+    }
+
+    /// Notes when the message gets into its slot, if it is one that tells.
+    fn stamp(&mut self, now: u64) {
+        if self.timer.is_some() {
+            let field = std::mem::offset_of!(TimerMessage, delivery_time);
+            self.payload[field..][..8].copy_from_slice(&now.to_le_bytes());
         }
     }
 }
@@ -116,25 +114,14 @@ impl MessageQueue {
         self.timers = 0;
     }
 
-    /// Tries to put the first message into the slot of `sint` in the message page at `page`.
+    /// Tries to put the first message into its slot of the message page.
     ///
     /// A taken slot gets its pending flag set, so that the guest writes EOM once it has emptied it.
-    pub(super) fn deliver(
-        &mut self,
-        memory: &GuestMemory,
-        page: u64,
-        sint: usize,
-        now: u64,
-    ) -> Delivery {
+    pub(super) fn deliver(&mut self, slot: &MessageSlot, now: impl FnOnce() -> u64) -> Delivery {
         let Some(message) = self.messages.front_mut() else {
             return Delivery::Empty;
         };
-        let address = page + slot::SIZE * sint as u64;
-        let Some(words) = SlotWords::at(memory, address) else {
-            // The page register only ever names RAM; a page that is not cannot be written to.
-            return Delivery::SlotTaken { newly: false };
-        };
-        if !words.is_free_or_marked_pending() {
+        if !is_free_or_marked_pending(slot) {
             let newly = !message.parked;
             message.parked = true;
             return Delivery::SlotTaken { newly };
@@ -143,54 +130,39 @@ impl MessageQueue {
             return Delivery::Empty;
         };
         self.timers -= usize::from(message.timer.is_some());
-        if message.timer.is_some() {
-            message.payload[TIMER_DELIVERY_TIME..][..8].copy_from_slice(&now.to_le_bytes());
-        }
-        words.fill(memory, address, &message, !self.messages.is_empty());
+        message.stamp(now());
+        fill(slot, &message, !self.messages.is_empty());
         Delivery::Delivered {
             timer: message.timer,
         }
     }
 }
 
-/// The two words of a slot that host and guest meet in.
-struct SlotWords<'m> {
-    message_type: &'m AtomicU32,
-    size_and_flags: &'m AtomicU32,
+/// Whether the slot is free. If not, its pending flag is set: the guest either sees the flag after it has cleared the
+/// type, or has cleared the type before the second look here.
+fn is_free_or_marked_pending(slot: &MessageSlot) -> bool {
+    // Acquire: what is written to a free slot comes after the guest has read what was there.
+    if slot.message_type.load(Ordering::Acquire) == MessageType::NONE.0 {
+        return true;
+    }
+    slot.flags.fetch_or(MESSAGE_PENDING, Ordering::SeqCst);
+    fence(Ordering::SeqCst);
+    slot.message_type.load(Ordering::SeqCst) == MessageType::NONE.0
 }
 
-impl<'m> SlotWords<'m> {
-    fn at(memory: &'m GuestMemory, address: u64) -> Option<Self> {
-        Some(Self {
-            message_type: memory.atomic_u32(address + slot::TYPE).ok()?,
-            size_and_flags: memory.atomic_u32(address + slot::SIZE_AND_FLAGS).ok()?,
-        })
+/// Writes a message into the free slot, its type last. A stale pending flag goes with the old message.
+fn fill(slot: &MessageSlot, message: &Message, more: bool) {
+    let flags = if more { MESSAGE_PENDING } else { 0 };
+    slot.payload_size.store(message.length, Ordering::Relaxed);
+    slot.flags.store(flags, Ordering::Relaxed);
+    slot.origin.store(0, Ordering::Relaxed);
+    let words = slot
+        .payload
+        .iter()
+        .take(usize::from(message.length).div_ceil(8));
+    for (word, bytes) in words.zip(message.payload.as_chunks::<8>().0) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
     }
-
-    /// Whether the slot is free. If not, its pending flag is set: the guest either sees the flag after it has cleared
-    /// the type, or has cleared the type before the second look here.
-    fn is_free_or_marked_pending(&self) -> bool {
-        if self.message_type.load(Ordering::Acquire) == 0 {
-            return true;
-        }
-        self.size_and_flags
-            .fetch_or(slot::PENDING.to_le(), Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        self.message_type.load(Ordering::SeqCst) == 0
-    }
-
-    /// Writes a message into the free slot, its type last.
-    fn fill(&self, memory: &GuestMemory, address: u64, message: &Message, more: bool) {
-        let payload = &message.payload[..usize::from(message.length)];
-        let mut flags = u32::from(message.length);
-        if more {
-            flags |= slot::PENDING;
-        }
-        // Both ranges lie in the slot, whose first words were just found to be RAM.
-        let _ = memory.write(address + slot::ORIGIN, &[0; 8]);
-        let _ = memory.write(address + slot::PAYLOAD, payload);
-        self.size_and_flags.store(flags.to_le(), Ordering::SeqCst);
-        self.message_type
-            .store(message.message_type.0.to_le(), Ordering::Release);
-    }
+    slot.message_type
+        .store(message.message_type.0, Ordering::Release);
 }

@@ -27,6 +27,7 @@ mod overlay;
 mod partition_state;
 mod port;
 mod registers;
+mod shared_page;
 mod thread;
 mod time;
 mod timer;
@@ -51,7 +52,6 @@ pub use msr::{GeneralProtection, Refusal};
 pub use port::{EventPort, MessagePort, PortError};
 pub use thread::TimerThread;
 pub use vectors::VectorSet;
-pub use vp::EVENT_FLAG_COUNT;
 
 use counters::PartitionCounters;
 use machine::Machine;
@@ -229,9 +229,6 @@ impl Hv {
     pub fn signal_event(&self, vp: u32, sint: u8, flag: u16) -> Result<(), Status> {
         let processor = self.vp(vp).ok_or(Status::INVALID_VP_INDEX)?;
         let sint = SintIndex::new(sint).ok_or(Status::INVALID_PARAMETER)?;
-        if flag >= EVENT_FLAG_COUNT {
-            return Err(Status::INVALID_PARAMETER);
-        }
         self.with_vp(processor, |state, raise| {
             state.signal_event(&self.machine, sint, flag, raise)
         })

@@ -38,16 +38,47 @@ impl Overlay {
         self.placed.as_ref().map(|placed| placed.page_frame)
     }
 
-    /// Guest-physical address of its first byte, if it lies anywhere.
-    pub(super) fn address(&self) -> Option<u64> {
-        self.page_frame().map(|frame| frame * PAGE_SIZE)
-    }
-
     /// Lays the overlay over a page, from wherever it was before.
     ///
     /// # Errors
     /// [`NotRam`] if the page is not RAM; nothing has changed then.
     pub(super) fn place(&mut self, memory: &GuestMemory, page_frame: u64) -> Result<(), NotRam> {
+        self.place_as(memory, page_frame, |_| {})
+    }
+
+    /// Lays the overlay over a page with zeroes instead of what it held. Does nothing if it lies there already.
+    ///
+    /// # Errors
+    /// [`NotRam`] if the page is not RAM; nothing has changed then.
+    pub(super) fn place_cleared(
+        &mut self,
+        memory: &GuestMemory,
+        page_frame: u64,
+    ) -> Result<(), NotRam> {
+        self.place_as(memory, page_frame, |contents| contents.fill(0))
+    }
+
+    /// Lays the overlay over a page with these contents. Does nothing if it lies there already.
+    ///
+    /// # Errors
+    /// [`NotRam`] if the page is not RAM; nothing has changed then.
+    pub(super) fn place_with(
+        &mut self,
+        memory: &GuestMemory,
+        page_frame: u64,
+        bytes: &PageBytes,
+    ) -> Result<(), NotRam> {
+        self.place_as(memory, page_frame, |contents| {
+            contents.copy_from_slice(bytes);
+        })
+    }
+
+    fn place_as(
+        &mut self,
+        memory: &GuestMemory,
+        page_frame: u64,
+        change: impl FnOnce(&mut PageBytes),
+    ) -> Result<(), NotRam> {
         if self.page_frame() == Some(page_frame) {
             return Ok(());
         }
@@ -58,6 +89,7 @@ impl Overlay {
             });
         }
         self.remove(memory);
+        change(&mut self.contents);
         let address = page_frame * PAGE_SIZE;
         let mut beneath = Box::new([0; PAGE_BYTES]);
         memory.read(address, beneath.as_mut_slice())?;
@@ -89,12 +121,6 @@ impl Overlay {
         self.remove(memory);
         self.contents.fill(0);
     }
-
-    /// Replaces the contents of an overlay that is not placed at the moment.
-    pub(super) fn set_contents(&mut self, bytes: &PageBytes) {
-        debug_assert!(self.placed.is_none(), "contents are in guest memory now");
-        self.contents.copy_from_slice(bytes);
-    }
 }
 
 #[cfg(test)]
@@ -121,7 +147,7 @@ mod tests {
         assert_eq!(first_bytes(&memory, 2), *b"ov");
         assert!(overlay.place(&memory, 4).is_err());
         assert!(overlay.place(&memory, u64::MAX / PAGE_SIZE).is_err());
-        assert_eq!(overlay.address(), Some(2 * PAGE_SIZE));
+        assert_eq!(overlay.page_frame(), Some(2));
         overlay.remove(&memory);
         assert_eq!(first_bytes(&memory, 2), *b"B2");
         overlay.place(&memory, 2).unwrap();

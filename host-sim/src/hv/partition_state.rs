@@ -97,18 +97,16 @@ impl PartitionState {
         if register.is_enabled() && !machine.memory().is_ram_page(register.page_frame()) {
             return Err(Refusal::NotRam);
         }
-        let register = register.with_enabled(register.is_enabled() && !self.guest_os_id.is_none());
-        if self.hypercall_page.page_frame() != Some(register.page_frame()) || !register.is_enabled()
-        {
+        let enabled = register.is_enabled() && !self.guest_os_id.is_none();
+        if enabled {
+            let page = hypercall_page(machine.config.hypercall_port);
+            self.hypercall_page
+                .place_with(machine.memory(), register.page_frame(), &page)
+                .map_err(|_| Refusal::NotRam)?;
+        } else {
             self.hypercall_page.remove(machine.memory());
         }
-        if register.is_enabled() && self.hypercall_page.page_frame().is_none() {
-            self.hypercall_page
-                .set_contents(&hypercall_page(machine.config.hypercall_port));
-            self.hypercall_page
-                .place(machine.memory(), register.page_frame())
-                .map_err(|_| Refusal::NotRam)?;
-        }
+        let register = register.with_enabled(enabled);
         self.hypercall = register;
         Ok(())
     }

@@ -8,21 +8,17 @@ use hypercall::msr::{
     PageRegister, SCONTROL_ENABLE, SINT_COUNT, STIMER_COUNT, SintIndex, SintRegister, StimerConfig,
     TimerIndex,
 };
+use hypercall::synic::{EventFlagsPage, MessagePage};
 
 use super::counters::VpCounters;
 use super::machine::Machine;
 use super::message::{Delivery, Message, MessageQueue};
 use super::msr::Refusal;
 use super::overlay::Overlay;
+use super::shared_page;
 use super::timer::{ExpiryMeans, Timer};
 use super::vectors::VectorSet;
 use crate::memory::GuestMemory;
-
-/// Event flags of one SINT.
-pub const EVENT_FLAG_COUNT: u16 = 2048;
-
-/// Bytes of the event flags page that belong to one SINT.
-const EVENT_FLAGS_SIZE: u64 = EVENT_FLAG_COUNT as u64 / 8;
 
 /// A page register of the SynIC with the page that it places.
 #[derive(Debug)]
@@ -225,12 +221,15 @@ impl VpState {
         if !self.is_enabled() || self.queues[number].len() == 0 {
             return;
         }
-        let Some(page) = self.simp.overlay.address() else {
+        let Some(frame) = self.simp.overlay.page_frame() else {
             return;
         };
-        let now = machine.time.now();
+        // The page register only ever names RAM.
+        let Ok(page) = shared_page::view::<MessagePage>(machine.memory(), frame) else {
+            return;
+        };
         loop {
-            match self.queues[number].deliver(machine.memory(), page, number, now) {
+            match self.queues[number].deliver(page.slot(sint), || machine.time.now()) {
                 Delivery::Empty => return,
                 Delivery::SlotTaken { newly } => {
                     self.counters.messages_parked += u64::from(newly);
@@ -258,24 +257,21 @@ impl VpState {
         raise: &mut VectorSet,
     ) -> Result<(), Status> {
         let register = self.sint(sint);
-        let page = self
+        let frame = self
             .siefp
             .overlay
-            .address()
+            .page_frame()
             .filter(|_| self.is_enabled() && !register.is_masked());
-        let Some(page) = page else {
+        let Some(frame) = frame else {
             self.counters.events_refused += 1;
             return Err(Status::INVALID_SYNIC_STATE);
         };
-        let word = u64::from(flag / 32) * 4;
-        let bit = 1_u32 << (flag % 32);
-        let flags = machine
-            .memory()
-            .atomic_u32(page + EVENT_FLAGS_SIZE * u64::from(sint.number()) + word)
-            .map_err(|_| Status::INVALID_SYNIC_STATE)?;
-        let before = flags.fetch_or(bit.to_le(), std::sync::atomic::Ordering::SeqCst);
+        let was_clear = shared_page::view::<EventFlagsPage>(machine.memory(), frame)
+            .map_err(|_| Status::INVALID_SYNIC_STATE)?
+            .set(sint, flag)
+            .ok_or(Status::INVALID_PARAMETER)?;
         self.counters.events_signalled += 1;
-        if before & bit.to_le() == 0 && register.delivers_interrupts() {
+        if was_clear && register.delivers_interrupts() {
             raise.insert(register.vector());
         }
         Ok(())
