@@ -14,5 +14,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod init;
+pub mod queue;
 pub mod scsi;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;
