@@ -7,6 +7,7 @@ pub(super) mod random;
 
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 
 use vm_memory::VolatileSlice;
 
@@ -81,5 +82,36 @@ pub trait Storage: Send + Sync {
             offset,
             Scatter::new(&[VolatileSlice::from(copy.as_mut_slice())]),
         )
+    }
+}
+
+/// Storage that others hold too.
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn read_at(&self, offset: u64, into: Scatter<'_>) -> io::Result<()> {
+        (**self).read_at(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, from: Scatter<'_>) -> io::Result<()> {
+        (**self).write_at(offset, from)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        (**self).size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        (**self).set_size(size)
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        (**self).punch(offset, length)
+    }
+
+    fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        (**self).next_data(within)
     }
 }
