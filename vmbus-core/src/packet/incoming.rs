@@ -110,7 +110,7 @@ impl<'b> IncomingPacket<'b> {
     ///
     /// # Errors
     /// The extension contradicts itself or its length, or `body` is shorter than the descriptor says.
-    #[inline]
+    #[inline(always)]
     pub fn parse(
         descriptor: Descriptor,
         transaction_id: u64,

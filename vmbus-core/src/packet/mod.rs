@@ -16,7 +16,7 @@ mod ranges;
 pub use error::PacketError;
 pub use incoming::{Descriptor, IncomingKind, IncomingPacket};
 pub use outgoing::{GpaRange, InvalidRange, OutgoingKind, OutgoingPacket, TransferRange};
-pub(crate) use outgoing::PacketSink;
+pub(crate) use outgoing::{Layout, PacketSink};
 pub use ranges::{GpaRanges, IncomingGpaRange, PageFrames, TransferRanges};
 
 /// Bytes in the descriptor that starts every packet.

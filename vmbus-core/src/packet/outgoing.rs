@@ -182,7 +182,7 @@ impl OutgoingPacket<'_> {
     ///
     /// `layout` must be that of this packet and expressible; `write_index` is where the packet starts in
     /// the ring.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn emit(&self, layout: Layout, write_index: u32, sink: &mut impl PacketSink) {
         let offset8 = (u64::from(DESCRIPTOR_SIZE) + layout.extension) / 8;
         let length8 = layout.packet_size() / 8;
@@ -204,7 +204,10 @@ impl OutgoingPacket<'_> {
                 sink.put_word(pair(0, ranges.len() as u32));
                 for range in ranges {
                     sink.put_word(pair(range.byte_count, range.byte_offset));
-                    sink.put(range.page_frames.as_bytes());
+                    match range.page_frames {
+                        [frame] => sink.put_word(*frame),
+                        frames => sink.put(frames.as_bytes()),
+                    }
                 }
             }
             OutgoingKind::TransferPages {

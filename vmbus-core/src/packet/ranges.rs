@@ -100,13 +100,22 @@ impl<'b> GpaRanges<'b> {
                 byte_offset,
             });
         }
-        let pages = pages_of(byte_offset, byte_count).ok_or(PacketError::RangeOverflow {
-            range: position,
-            byte_offset,
-            byte_count,
-        })?;
-        let Some((frames, rest)) = rest.split_at_checked(pages as usize) else {
-            return Err(truncated(pages, rest.len() as u32));
+        let end = byte_offset
+            .checked_add(byte_count)
+            .ok_or(PacketError::RangeOverflow {
+                range: position,
+                byte_offset,
+                byte_count,
+            })?;
+        // Lists of single pages are what network senders make. Apart, the branch is predicted and where
+        // the next range starts does not wait for this one's length.
+        let parts = if end <= PAGE_SIZE {
+            rest.split_at_checked(1)
+        } else {
+            rest.split_at_checked(end.div_ceil(PAGE_SIZE) as usize)
+        };
+        let Some((frames, rest)) = parts else {
+            return Err(truncated(end.div_ceil(PAGE_SIZE), rest.len() as u32));
         };
         self.words = rest;
         self.remaining -= 1;
@@ -180,11 +189,12 @@ impl core::fmt::Debug for PageFrames<'_> {
 ///
 /// Each range's end fits 32 bits; whether it lies within the buffer of the set, only the owner of the
 /// set can tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TransferRanges<'b> {
-    set_id: u16,
-    sender_owns_set: bool,
-    ranges: core::slice::Iter<'b, WireRange>,
+    /// Set id, and above it whether the sender owns the set, as on the wire. Fields have the sizes of
+    /// those of [`GpaRanges`]: an enum of both is then moved by whole words, which is measurably faster.
+    set: u32,
+    ranges: &'b [WireRange],
 }
 
 impl<'b> TransferRanges<'b> {
@@ -215,23 +225,19 @@ impl<'b> TransferRanges<'b> {
                 });
             }
         }
-        Ok(Self {
-            set_id: set as u16,
-            sender_owns_set: (set >> 16) as u8 != 0,
-            ranges: ranges.iter(),
-        })
+        Ok(Self { set, ranges })
     }
 
     /// Id of the transfer-page set that the ranges lie in.
     #[must_use]
     pub const fn set_id(&self) -> u16 {
-        self.set_id
+        self.set as u16
     }
 
     /// Whether the set belongs to the packet's sender.
     #[must_use]
     pub const fn sender_owns_set(&self) -> bool {
-        self.sender_owns_set
+        (self.set >> 16) as u8 != 0
     }
 }
 
@@ -240,7 +246,9 @@ impl Iterator for TransferRanges<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<TransferRange> {
-        self.ranges.next().map(|range| TransferRange {
+        let (range, rest) = self.ranges.split_first()?;
+        self.ranges = rest;
+        Some(TransferRange {
             byte_count: range.byte_count.get(),
             byte_offset: range.byte_offset.get(),
         })
@@ -248,7 +256,7 @@ impl Iterator for TransferRanges<'_> {
 
     #[inline]
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.ranges.size_hint()
+        (self.ranges.len(), Some(self.ranges.len()))
     }
 }
 

@@ -7,7 +7,7 @@ use super::barrier::{observe, publish};
 use super::error::{RingError, WriteError};
 use super::memory::RingMemory;
 use super::{Signal, advance, readable};
-use crate::packet::{OutgoingPacket, PacketSink};
+use crate::packet::{Layout, OutgoingPacket, PacketSink};
 use crate::shared::copy_to_shared;
 
 /// The writer's end of a ring.
@@ -197,12 +197,7 @@ impl<M: RingMemory> WriteBatch<'_, M> {
         if let Some(at) = memory.contiguous(self.position, cost) {
             packet.emit(layout, self.position, &mut FlatSink { at });
         } else {
-            let mut sink = SplitSink {
-                memory,
-                size: self.ring.size,
-                position: self.position,
-            };
-            packet.emit(layout, self.position, &mut sink);
+            emit_split(packet, layout, memory, self.ring.size, self.position);
         }
         self.position = advance(self.position, cost, self.ring.size);
         self.free -= cost;
@@ -258,6 +253,23 @@ impl PacketSink for FlatSink {
             self.at = self.at.add(bytes.len());
         }
     }
+}
+
+/// Writes a packet that is not in one piece. Apart, so that the common case stays small.
+#[inline(never)]
+fn emit_split(
+    packet: &OutgoingPacket<'_>,
+    layout: Layout,
+    memory: &impl RingMemory,
+    size: u32,
+    position: u32,
+) {
+    let mut sink = SplitSink {
+        memory,
+        size,
+        position,
+    };
+    packet.emit(layout, position, &mut sink);
 }
 
 /// Writes a packet to memory in pieces, around the ring's end.

@@ -1,6 +1,11 @@
 //! Rings in private memory whose every word a test can forge: for tests and fuzzers of this and other
 //! crates.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "test code; offsets are the caller's, who is told about panics"
+)]
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ptr::NonNull;
@@ -10,8 +15,34 @@ use core::sync::atomic::{AtomicU64, Ordering};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
 
-use super::barrier::publish;
+use super::barrier::{AtomicU32, observe, publish};
 use super::{ControlPage, RingMemory};
+
+/// A word of a ring's control page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ControlField {
+    /// Where the writer puts the next packet.
+    WriteIndex,
+    /// Where the reader takes the next packet.
+    ReadIndex,
+    /// Non-zero: the reader does not need data signals.
+    InterruptMask,
+    /// Bytes that the blocked writer waits for.
+    PendingSendSize,
+    /// What the writer supports.
+    FeatureBits,
+}
+
+impl ControlField {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::WriteIndex,
+        Self::ReadIndex,
+        Self::InterruptMask,
+        Self::PendingSendSize,
+        Self::FeatureBits,
+    ];
+}
 
 /// Ring memory on the heap. Clones share it, so that one clone is the writer's, one the reader's and one
 /// the attacker's.
@@ -22,6 +53,16 @@ struct Inner {
     control: ControlPage,
     data: Box<[AtomicU64]>,
     flat: bool,
+}
+
+impl core::fmt::Debug for HeapRing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut debug = f.debug_struct("HeapRing");
+        for field in ControlField::ALL {
+            debug.field(&alloc::format!("{field:?}"), &self.load(field));
+        }
+        debug.finish_non_exhaustive()
+    }
 }
 
 impl HeapRing {
@@ -55,59 +96,56 @@ impl HeapRing {
         }))
     }
 
-    /// Forges the write index.
-    pub fn set_write_index(&self, value: u32) {
-        publish(&self.0.control.write_index, value);
-    }
-
-    /// Forges the read index.
-    pub fn set_read_index(&self, value: u32) {
-        publish(&self.0.control.read_index, value);
-    }
-
-    /// Forges the interrupt mask.
-    pub fn set_interrupt_mask(&self, value: u32) {
-        publish(&self.0.control.interrupt_mask, value);
-    }
-
-    /// Forges the size that the writer is blocked on.
-    pub fn set_pending_send_size(&self, value: u32) {
-        publish(&self.0.control.pending_send_size, value);
-    }
-
-    /// Forges the feature bits.
-    pub fn set_feature_bits(&self, value: u32) {
-        publish(&self.0.control.feature_bits, value);
-    }
-
-    /// What the writer has published.
+    /// What a word of the control page holds now.
     #[must_use]
-    pub fn write_index(&self) -> u32 {
-        super::barrier::observe(&self.0.control.write_index)
+    pub fn load(&self, field: ControlField) -> u32 {
+        observe(self.field(field))
     }
 
-    /// What the reader has published.
-    #[must_use]
-    pub fn read_index(&self) -> u32 {
-        super::barrier::observe(&self.0.control.read_index)
+    /// Forges a word of the control page, with a full barrier after it.
+    pub fn store(&self, field: ControlField, value: u32) {
+        publish(self.field(field), value);
     }
 
-    /// Whether the reader has masked its interrupts.
-    #[must_use]
-    pub fn interrupt_mask(&self) -> u32 {
-        super::barrier::observe(&self.0.control.interrupt_mask)
+    /// Forges a word of the control page without any ordering: for models of what must not be done.
+    pub fn store_unordered(&self, field: ControlField, value: u32) {
+        self.field(field).store(value, Ordering::Relaxed);
     }
 
-    /// What the writer is blocked on.
-    #[must_use]
-    pub fn pending_send_size(&self) -> u32 {
-        super::barrier::observe(&self.0.control.pending_send_size)
+    /// Copies bytes of the data area out, around its end if need be.
+    ///
+    /// # Panics
+    /// If `offset` is outside the data area or `into` is longer than it.
+    pub fn peek(&self, offset: u32, into: &mut [u8]) {
+        let (first, second) = into.split_at_mut(self.room(offset, into.len()));
+        self.read(offset, first);
+        self.read(0, second);
     }
 
-    /// What the writer has declared.
-    #[must_use]
-    pub fn feature_bits(&self) -> u32 {
-        super::barrier::observe(&self.0.control.feature_bits)
+    /// Forges bytes of the data area, around its end if need be.
+    ///
+    /// # Panics
+    /// If `offset` is outside the data area or `from` is longer than it.
+    pub fn poke(&self, offset: u32, from: &[u8]) {
+        let (first, second) = from.split_at(self.room(offset, from.len()));
+        self.write(offset, first);
+        self.write(0, second);
+    }
+
+    /// How many of `length` bytes lie before the data area's end.
+    fn room(&self, offset: u32, length: usize) -> usize {
+        length.min((self.data_size() - offset) as usize)
+    }
+
+    fn field(&self, field: ControlField) -> &AtomicU32 {
+        let control = &self.0.control;
+        match field {
+            ControlField::WriteIndex => &control.write_index,
+            ControlField::ReadIndex => &control.read_index,
+            ControlField::InterruptMask => &control.interrupt_mask,
+            ControlField::PendingSendSize => &control.pending_send_size,
+            ControlField::FeatureBits => &control.feature_bits,
+        }
     }
 
     /// The word of the data area that holds byte `offset`.
