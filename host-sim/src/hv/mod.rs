@@ -369,6 +369,3 @@ impl Hv {
         result
     }
 }
-
-#[cfg(test)]
-mod tests;
