@@ -36,3 +36,6 @@ pub use vp_set::{ProcessorSet, SparseSet, VP_INDEX_LIMIT, VpSetError, VpSetHeade
 pub const PARTITION_ID_SELF: u64 = u64::MAX;
 /// `HV_VP_INDEX_SELF`: the calling virtual processor.
 pub const VP_INDEX_SELF: u32 = 0xFFFF_FFFE;
+
+#[cfg(test)]
+mod tests;

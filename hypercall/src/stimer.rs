@@ -212,11 +212,11 @@ impl Stimer {
 ///
 /// # Errors
 ///
-/// [`MsrFault`] without the privilege.
+/// [`MsrFault`] without the privilege, for the first register that refused.
 pub fn switch_off<P: Processor + ?Sized>(processor: &P, index: TimerIndex) -> Result<(), MsrFault> {
     let timer = Stimer { index };
-    timer.write_count(processor, 0)?;
-    timer.write_config(processor, StimerConfig::OFF)
+    let stopped = timer.write_count(processor, 0);
+    stopped.and(timer.write_config(processor, StimerConfig::OFF))
 }
 
 /// Payload of a timer's expiry message, 24 bytes.
