@@ -160,19 +160,16 @@ fn full_file_systems_leave_the_vhd_valid() {
 
 #[test]
 fn fault_52_a_failed_flush_poisons_every_format() {
-    let disks: [Arc<dyn Fn() -> (Arc<dyn DiskImage>, Arc<AtomicU64>)>; 3] = [
-        Arc::new(|| {
-            failing_flush(
-                |storage| shared(RawDisk::new(storage, raw_options()).unwrap()),
-                None,
-            )
-        }),
-        Arc::new(|| failing_flush(|storage| shared(open_vhd(storage)), Some(Kind::Fixed))),
-        Arc::new(|| failing_flush(|storage| shared(open_vhd(storage)), Some(SMALL_BLOCK))),
-    ];
-    for make in disks {
+    type Open = fn(MemoryStorage) -> Arc<dyn DiskImage>;
+    let raw: Open = |storage| shared(RawDisk::new(storage, raw_options()).unwrap());
+    let vhd: Open = |storage| shared(open_vhd(storage));
+    for (open, kind) in [
+        (raw, None),
+        (vhd, Some(Kind::Fixed)),
+        (vhd, Some(SMALL_BLOCK)),
+    ] {
         for fua in [false, true] {
-            let (disk, failures) = make();
+            let (disk, failures) = failing_flush(open, kind);
             disk.write_bytes(0, &stamped(0, 1)).unwrap();
             failures.store(1, Ordering::Relaxed);
             let failed = if fua {
@@ -200,7 +197,7 @@ fn fault_52_a_failed_flush_poisons_every_format() {
 }
 
 fn failing_flush(
-    open: impl Fn(MemoryStorage) -> Arc<dyn DiskImage>,
+    open: fn(MemoryStorage) -> Arc<dyn DiskImage>,
     kind: Option<Kind>,
 ) -> (Arc<dyn DiskImage>, Arc<AtomicU64>) {
     let storage = kind.map_or_else(

@@ -2,12 +2,10 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::fcntl::FcntlArg;
 use thiserror::Error;
 
 use super::check::{Report, check};
@@ -179,7 +177,7 @@ fn open_image(path: &Path, options: &OpenOptions) -> Result<Arc<dyn DiskImage>, 
                 Some(identity) => identity,
                 None => identity_of(&std::fs::canonicalize(path)?),
             },
-            discard: !options.read_only && storage.can_punch(),
+            discard: true,
         };
         return Ok(Arc::new(RawDisk::new(storage, raw)?));
     }
@@ -216,8 +214,19 @@ fn open_storage(path: &Path, read_only: bool) -> Result<FileStorage, OpenReason>
     })?;
     // The name may have been given to another file meanwhile.
     check_type(&file.metadata()?)?;
-    lock(&file, !read_only)?;
-    Ok(FileStorage::new(file)?)
+    let storage = FileStorage::new(file)?;
+    let writable = !read_only;
+    match storage.lock(writable) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            return Err(OpenReason::Locked { writable });
+        }
+        Err(error) => {
+            // Some network file systems have no locks; that shall not keep anybody from using them.
+            tracing::warn!(%error, "the file system cannot lock the disk image");
+        }
+    }
+    Ok(storage)
 }
 
 fn check_type(metadata: &Metadata) -> Result<(), OpenReason> {
@@ -226,32 +235,6 @@ fn check_type(metadata: &Metadata) -> Result<(), OpenReason> {
         Ok(())
     } else {
         Err(OpenReason::NotAFile)
-    }
-}
-
-/// Takes a lock on the whole file that lasts until it is closed.
-fn lock(file: &File, writable: bool) -> Result<(), OpenReason> {
-    let kind = if writable {
-        libc::F_WRLCK
-    } else {
-        libc::F_RDLCK
-    };
-    let range = libc::flock {
-        // Small constants.
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    match nix::fcntl::fcntl(file.as_fd(), FcntlArg::F_OFD_SETLK(&range)) {
-        Ok(_) => Ok(()),
-        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Err(OpenReason::Locked { writable }),
-        Err(error) => {
-            // Some network file systems have no locks; that shall not keep anybody from using them.
-            tracing::warn!(%error, "the file system cannot lock the disk image");
-            Ok(())
-        }
     }
 }
 

@@ -27,7 +27,8 @@ const WORD: u64 = 64;
 /// A writable disk that begins as another one and keeps what is written to itself.
 ///
 /// What is written lives in scratch storage and is gone when the overlay is dropped, so flushing costs
-/// nothing. Space is taken only by what was written. Many overlays may share a base.
+/// nothing. Space is taken only by what was written. Many overlays may share a base, to which nobody
+/// writes meanwhile.
 pub struct Overlay<S = FileStorage> {
     base: Arc<dyn DiskImage>,
     scratch: S,
@@ -47,14 +48,31 @@ impl Overlay<FileStorage> {
     /// Keeps writes in an unnamed file in a directory.
     ///
     /// # Errors
-    /// The file can't be made: the file system must know unnamed files, as all usual ones do.
+    /// The file can't be made.
     pub fn in_directory(base: Arc<dyn DiskImage>, directory: &Path) -> io::Result<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_TMPFILE)
-            .open(directory)?;
-        Self::with_scratch(base, FileStorage::new(file)?)
+        Self::with_scratch(base, FileStorage::new(unnamed_file(directory)?)?)
+    }
+}
+
+/// A file that is gone once it is closed.
+fn unnamed_file(directory: &Path) -> io::Result<File> {
+    let mut how = File::options();
+    how.read(true).write(true);
+    match how
+        .clone()
+        .custom_flags(libc::O_TMPFILE)
+        .mode(0o600)
+        .open(directory)
+    {
+        // A file system (or kernel) that doesn't know unnamed files.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            let name = format!("overlay-{}", uuid::Uuid::new_v4());
+            let path = directory.join(name);
+            let file = how.create_new(true).mode(0o600).open(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(file)
+        }
+        result => result,
     }
 }
 

@@ -20,7 +20,7 @@ pub struct RawOptions {
     pub read_only: bool,
     /// What the disk calls itself.
     pub identity: [u8; 16],
-    /// Whether the storage gives punched space back.
+    /// Whether to give discarded space back, if the storage can.
     pub discard: bool,
 }
 
@@ -52,6 +52,7 @@ impl<S: Storage> RawDisk<S> {
                 sector_size: sector,
             });
         }
+        let discard = options.discard && !options.read_only && storage.can_punch();
         Ok(Self {
             storage,
             info: DiskInfo {
@@ -61,8 +62,8 @@ impl<S: Storage> RawDisk<S> {
                 read_only: options.read_only,
                 identity: options.identity,
                 format: ImageFormat::Raw,
-                discard: options.discard && !options.read_only,
-                discard_reads_zero: options.discard && !options.read_only,
+                discard,
+                discard_reads_zero: discard,
                 volatile_cache: !options.read_only,
             },
             poison: Poison::default(),

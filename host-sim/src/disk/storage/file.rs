@@ -53,17 +53,14 @@ impl FileStorage {
         self.block_device
     }
 
-    /// Whether space can be given back. Changes nothing.
-    #[must_use]
-    pub fn can_punch(&self) -> bool {
-        if self.block_device {
-            return true;
-        }
-        let Ok(end) = self.size().map(|size| size.next_multiple_of(1 << 16)) else {
-            return false;
-        };
-        // There is nothing beyond the end to give back, but the host already refuses if it never could.
-        self.punch_hole(end, 1 << 16).is_ok()
+    /// Locks the file, against all other use if `writable`, else against writers, until this is dropped.
+    ///
+    /// Programs that use open-file-description locks (this one, QEMU's tools) respect it.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another user excludes this one, else the host's failure.
+    pub fn lock(&self, writable: bool) -> io::Result<()> {
+        super::lock::lock(&self.file, writable)
     }
 
     fn punch_hole(&self, offset: u64, length: u64) -> io::Result<()> {
@@ -140,6 +137,12 @@ impl FileStorage {
     }
 }
 
+impl Drop for FileStorage {
+    fn drop(&mut self) {
+        super::lock::unlock(&self.file);
+    }
+}
+
 impl Storage for FileStorage {
     fn read_at(&self, offset: u64, into: Scatter<'_>) -> io::Result<()> {
         self.transfer(offset, into, Transfer::Read)
@@ -184,6 +187,17 @@ impl Storage for FileStorage {
             }
             result => result,
         }
+    }
+
+    fn can_punch(&self) -> bool {
+        if self.block_device {
+            return true;
+        }
+        let Ok(end) = self.size().map(|size| size.next_multiple_of(1 << 16)) else {
+            return false;
+        };
+        // There is nothing beyond the end to give back, but the host already refuses if it never could.
+        self.punch_hole(end, 1 << 16).is_ok()
     }
 
     fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {

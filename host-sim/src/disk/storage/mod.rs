@@ -1,6 +1,7 @@
 //! The bytes under an image: a host file, or memory that stands in for one.
 
 mod file;
+mod lock;
 mod memory;
 mod power_cut;
 pub(super) mod random;
@@ -58,6 +59,11 @@ pub trait Storage: Send + Sync {
     /// The host's failure; part may have been zeroed.
     fn punch(&self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Whether punching gives space back. Changes no byte.
+    fn can_punch(&self) -> bool {
+        true
+    }
+
     /// First range in `within` that may hold something else than zeros.
     ///
     /// # Errors
@@ -109,6 +115,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
         (**self).punch(offset, length)
+    }
+
+    fn can_punch(&self) -> bool {
+        (**self).can_punch()
     }
 
     fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
