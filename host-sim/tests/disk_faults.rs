@@ -379,8 +379,28 @@ fn rules_choose_operation_range_and_time() {
     );
     assert_eq!(disk.flush(), Err(DiskError::Poisoned));
     disk.read_bytes(0, &mut sector).unwrap();
+}
+
+#[test]
+fn fault_53_a_vanished_disk_fails_every_request() {
+    let disk = FaultyDisk::new(shared(raw(64)), 1);
+    disk.write_bytes(0, &stamped(0, 1)).unwrap();
     disk.vanish();
-    disk.read_bytes(0, &mut sector).unwrap_err();
+    let gone = |result| {
+        matches!(
+            result,
+            Err(DiskError::Io {
+                code: Some(libc::ENODEV),
+                ..
+            })
+        )
+    };
+    assert!(gone(disk.read_bytes(0, &mut [0; 512])));
+    assert!(gone(disk.write_bytes(0, &[0; 512])));
+    assert!(gone(disk.discard(0, 512)));
+    assert!(gone(disk.flush()));
+    // Its description, which a guest may still ask for, stays.
+    assert_eq!(disk.info().sectors(), 64);
 }
 
 #[test]
