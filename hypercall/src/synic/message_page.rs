@@ -166,6 +166,15 @@ impl fmt::Display for ReadMessageError {
 
 impl core::error::Error for ReadMessageError {}
 
+/// How far the taking of a message has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TakeStep {
+    /// The message is copied and the slot still full.
+    Copied,
+    /// The slot is empty and the flags are not read yet.
+    Freed,
+}
+
 impl MessageSlot {
     /// An empty slot.
     #[must_use]
@@ -219,12 +228,19 @@ impl MessageSlot {
     ///
     /// The other end has no say in how long this takes.
     pub fn take(&self) -> Option<TakenMessage> {
+        self.take_in_steps(|_| ())
+    }
+
+    /// Takes the message, with a look in between for tests, which put the other
+    /// end's steps there.
+    pub(super) fn take_in_steps(&self, between: impl Fn(TakeStep)) -> Option<TakenMessage> {
         // Acquire: the type is written last, so what it announces is there.
         let message_type = self.message_type.load(Ordering::Acquire);
         if message_type == MessageType::NONE.0 {
             return None;
         }
         let message = self.copy(MessageType(message_type));
+        between(TakeStep::Copied);
         // Exactly one of several readers (the crash path polls the slots of all
         // processors) owns the message. Release: the copy is complete before
         // the slot can be seen empty.
@@ -236,6 +252,7 @@ impl MessageSlot {
                 Ordering::Relaxed,
             )
             .ok()?;
+        between(TakeStep::Freed);
         // The hypervisor sets the flag, then looks at the type once more. Were
         // the flag read here before the empty slot is visible there, both ends
         // could wait for the other.

@@ -1,5 +1,6 @@
 //! The guest's side of the SynIC against the host's side in the mock.
 
+use super::message_page::TakeStep;
 use super::*;
 use crate::MsrFault;
 use crate::call::{MESSAGE_PAYLOAD_SIZE, MessageType, Status};
@@ -336,6 +337,67 @@ fn fault_32_no_wakeup_is_lost_between_threads() {
         }
     });
     assert_eq!(hv.queued(SINT), 0);
+}
+
+#[test]
+fn fault_32_a_message_between_any_two_steps_is_not_lost() {
+    for step in [TakeStep::Copied, TakeStep::Freed] {
+        let hv = MockHyperV::new();
+        let synic = enable(&hv);
+        hv.send(SINT, MessageType::VMBUS, b"first");
+        hv.take_interrupts();
+        let taken = synic
+            .message_page()
+            .slot(SINT)
+            .take_in_steps(|now| {
+                if now == step {
+                    hv.send(SINT, MessageType::VMBUS, b"second");
+                }
+            })
+            .unwrap();
+        assert_eq!(taken.message.unwrap().payload(), b"first");
+        // Either the host found the slot free and interrupted, or it waits and
+        // the guest has seen that.
+        let interrupted = !hv.take_interrupts().is_empty();
+        assert_eq!(interrupted, step == TakeStep::Freed);
+        assert_eq!(taken.pending, step == TakeStep::Copied);
+        if taken.pending {
+            end_of_message(&hv).unwrap();
+        }
+        assert_eq!(drain(&hv, &synic), [b"second".to_vec()]);
+    }
+}
+
+#[test]
+fn a_message_that_someone_else_took_is_not_taken_again() {
+    let page = MessagePage::new();
+    let slot = page.slot(SINT);
+    slot.message_type.store(1, Ordering::Release);
+    // The crash path polls the slot just before it is freed.
+    let taken = slot.take_in_steps(|step| {
+        if step == TakeStep::Copied {
+            assert!(slot.take().is_some());
+        }
+    });
+    assert_eq!(taken, None);
+}
+
+#[test]
+fn every_signal_that_is_due_an_interrupt_is_handled_once() {
+    const SIGNALS: u16 = 50_000;
+    let page = EventFlagsPage::new();
+    let mut handled = 0;
+    let due = std::thread::scope(|scope| {
+        // All in one word, so that clearing one flag could lose another.
+        let set = |n: &u16| page.set(SINT, n % 64).unwrap();
+        let host = scope.spawn(move || (0..SIGNALS).filter(set).count());
+        while !host.is_finished() {
+            scan_event_flags(&page, SINT, |_| handled += 1);
+        }
+        host.join().unwrap()
+    });
+    scan_event_flags(&page, SINT, |_| handled += 1);
+    assert_eq!(handled, due);
 }
 
 #[test]
