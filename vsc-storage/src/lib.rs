@@ -14,6 +14,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod disk;
 pub mod init;
 pub mod queue;
 pub mod scsi;
