@@ -166,9 +166,9 @@ impl ManualClock {
 }
 
 impl Default for ManualClock {
-    /// A counter of 1 GHz.
+    /// A counter of 2.56 GHz: 256 counts are exactly one unit of reference time, with no rounding anywhere.
     fn default() -> Self {
-        Self::new(1_000_000_000)
+        Self::new(256 * UNITS_PER_SECOND)
     }
 }
 

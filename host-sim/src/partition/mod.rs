@@ -1,5 +1,4 @@
 //! Partitions: guest memory and virtual processors, on KVM or in process.
 
-pub mod kvm;
-
 pub mod inproc;
+pub mod kvm;
