@@ -384,12 +384,12 @@ fn a_message_that_someone_else_took_is_not_taken_again() {
 
 #[test]
 fn every_signal_that_is_due_an_interrupt_is_handled_once() {
-    const SIGNALS: u16 = 50_000;
+    const SIGNALS: u32 = 1_000_000;
     let page = EventFlagsPage::new();
     let mut handled = 0;
     let due = std::thread::scope(|scope| {
         // All in one word, so that clearing one flag could lose another.
-        let set = |n: &u16| page.set(SINT, n % 64).unwrap();
+        let set = |n: &u32| page.set(SINT, (n % 64) as u16).unwrap();
         let host = scope.spawn(move || (0..SIGNALS).filter(set).count());
         while !host.is_finished() {
             scan_event_flags(&page, SINT, |_| handled += 1);
