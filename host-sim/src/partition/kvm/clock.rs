@@ -1,0 +1,59 @@
+//! The guest's time-stamp counter as the shim's clock, where it can be had exactly.
+
+use std::sync::Arc;
+
+use kvm_bindings::{KVM_VCPU_TSC_CTRL, KVM_VCPU_TSC_OFFSET, KVMIO, kvm_device_attr};
+use kvm_ioctls::{Cap, Kvm, VcpuFd};
+use vmm_sys_util::ioctl::ioctl_with_ref;
+use vmm_sys_util::ioctl_iow_nr;
+
+use crate::hv::{Clock, HostTscClock, MonotonicClock};
+
+/// Makes every processor's counter the host's own, if KVM and host allow, and gives the clock that it then is.
+///
+/// Otherwise the shim has a clock that guests cannot read by themselves, and offers them no reference TSC page.
+pub(super) fn shared_clock(kvm: &Kvm, processors: &[VcpuFd]) -> Arc<dyn Clock> {
+    match exact_counter(kvm, processors) {
+        Some(clock) => Arc::new(clock),
+        None => {
+            tracing::debug!(
+                "guests get no time-stamp counter page: the counter's offset is unknown"
+            );
+            Arc::new(MonotonicClock::new())
+        }
+    }
+}
+
+fn exact_counter(kvm: &Kvm, processors: &[VcpuFd]) -> Option<HostTscClock> {
+    // Refuses hosts whose own counter is no clock.
+    HostTscClock::new().ok()?;
+    if !kvm.check_extension(Cap::GetTscKhz) {
+        return None;
+    }
+    let kilohertz = processors
+        .first()?
+        .get_tsc_khz()
+        .ok()
+        .filter(|&khz| khz > 0)?;
+    for processor in processors {
+        if processor.get_tsc_khz().ok() != Some(kilohertz) || !set_offset(processor, 0) {
+            return None;
+        }
+    }
+    Some(HostTscClock::with_offset(u64::from(kilohertz) * 1000, 0))
+}
+
+// Processors have attributes as devices do; the crate offers the call for devices only.
+ioctl_iow_nr!(KVM_SET_DEVICE_ATTR, KVMIO, 0xE1, kvm_device_attr);
+
+/// Sets the difference between the guest's counter and the host's; false if KVM cannot.
+fn set_offset(processor: &VcpuFd, offset: u64) -> bool {
+    let attribute = kvm_device_attr {
+        flags: 0,
+        group: KVM_VCPU_TSC_CTRL,
+        attr: u64::from(KVM_VCPU_TSC_OFFSET),
+        addr: (&raw const offset) as u64,
+    };
+    // SAFETY: the kernel reads the attribute and the eight bytes at `addr`, both of which live through the call.
+    unsafe { ioctl_with_ref(processor, KVM_SET_DEVICE_ATTR(), &attribute) == 0 }
+}
