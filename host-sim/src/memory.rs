@@ -4,10 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use thiserror::Error;
-use vm_memory::{
-    Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, VolatileMemory as _,
-    VolatileSlice,
-};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, VolatileSlice};
 
 /// Bytes in a page of every Hyper-V interface, whatever the guest's own page size.
 pub const PAGE_SIZE: u64 = 4096;
