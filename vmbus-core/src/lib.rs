@@ -13,6 +13,7 @@
 extern crate alloc;
 
 pub mod class;
+pub mod connection;
 pub mod gpadl;
 pub mod guid;
 pub mod packet;

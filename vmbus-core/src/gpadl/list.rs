@@ -77,6 +77,15 @@ impl GpadlList {
         self.range_count
     }
 
+    /// Number of pages, if the list is one range of whole pages from the start of a page: what rings need.
+    #[must_use]
+    pub fn ring_pages(&self) -> Option<u32> {
+        let (range, frames) = self.words.split_first()?;
+        let pages = u32::try_from(frames.len()).ok()?;
+        (self.range_count == 1 && *range == u64::from(pages).saturating_mul(super::PAGE))
+            .then_some(pages)
+    }
+
     /// The words of the list.
     #[must_use]
     pub fn words(&self) -> &[u64] {

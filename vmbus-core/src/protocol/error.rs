@@ -65,6 +65,11 @@ pub enum MessageError {
         /// The id.
         channel_id: super::ChannelId,
     },
+    /// An offer of a device that is offered already.
+    DuplicateDevice {
+        /// The device.
+        instance: crate::guid::Guid,
+    },
     /// An offer whose fields contradict themselves or the protocol.
     InvalidOffer {
         /// Name of the field.
@@ -121,6 +126,9 @@ impl fmt::Display for MessageError {
             } => write!(f, "{message_type} for unknown channel {channel_id}"),
             Self::DuplicateChannel { channel_id } => {
                 write!(f, "offer of channel {channel_id}, which exists")
+            }
+            Self::DuplicateDevice { instance } => {
+                write!(f, "offer of device {instance}, which is offered already")
             }
             Self::InvalidOffer { field, value } => {
                 write!(f, "offer with invalid {field} {value:#x}")
