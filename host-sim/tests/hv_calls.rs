@@ -27,7 +27,7 @@ fn conformance_04_misplaced_areas_are_refused() {
         Status::INVALID_HYPERCALL_INPUT
     );
     let unmapped = hv_support::PAGES * PAGE_SIZE;
-    for address in [unmapped, !0xfff, u64::MAX & !7 & !0xff] {
+    for address in [unmapped, !0xfff, !0xff] {
         assert_eq!(
             fixture.status(post, address, 0),
             Status::INVALID_PARAMETER,

@@ -173,7 +173,7 @@ fn timers_expire_by_interrupt_and_by_message() {
         runtime.take_pending().into_iter().collect::<Vec<_>>()
     };
     assert_eq!(run(1_000), [0xED]);
-    assert_eq!(run(999), []);
+    assert!(run(999).is_empty());
     assert_eq!(run(1), [VECTOR]);
     let expiry = synic
         .read_message(&processor, SintIndex::VMBUS)
@@ -185,7 +185,7 @@ fn timers_expire_by_interrupt_and_by_message() {
     direct.arm(&processor, 5_000).unwrap();
     direct.disarm(&processor).unwrap();
     message.stop(&processor).unwrap();
-    assert_eq!(run(10_000), []);
+    assert!(run(10_000).is_empty());
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn apply(fixture: &Fixture, step: &Step) {
             for sint in 0..16 {
                 fixture.empty_slot(0, sint);
             }
-            drop(hv.write_msr(0, msr::EOM, 0));
+            let _ = hv.write_msr(0, msr::EOM, 0);
         }
         Step::Post { vp, sint, length } => {
             let before = hv.message_queue_len(vp, sint);

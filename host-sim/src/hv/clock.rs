@@ -25,11 +25,6 @@ pub trait Clock: Send + Sync {
     fn guest_reads_it(&self) -> bool {
         true
     }
-
-    /// Whether the counter runs by itself. A counter that only moves when told to (a simulation's) is not waited for.
-    fn runs(&self) -> bool {
-        true
-    }
 }
 
 /// The host's time-stamp counter, plus an offset for guests whose counter started elsewhere.
@@ -179,10 +174,6 @@ impl Clock for ManualClock {
 
     fn tsc_frequency(&self) -> u64 {
         self.frequency
-    }
-
-    fn runs(&self) -> bool {
-        false
     }
 }
 

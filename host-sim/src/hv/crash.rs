@@ -1,11 +1,8 @@
 //! Crash notification: what a guest tells about its end.
 
-use hypercall::msr::CrashControl;
+use hypercall::crash::{CRASH_MESSAGE_MAX, CrashControl};
 
 use crate::memory::GuestMemory;
-
-/// Most bytes of a crash message that are read.
-pub const MAX_CRASH_MESSAGE: usize = 4096;
 
 /// What the guest can tell: parameters and a message.
 pub(super) const SUPPORTED: CrashControl = CrashControl::NOTIFY.union(CrashControl::MESSAGE);
@@ -28,7 +25,7 @@ pub struct CrashReport {
 /// The text that comes with a crash notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CrashMessage {
-    /// The text, cut at [`MAX_CRASH_MESSAGE`] bytes and at the first zero byte. Bytes that are not printable ASCII are
+    /// The text, cut at [`CRASH_MESSAGE_MAX`] bytes and at the first zero byte. Bytes that are not printable ASCII are
     /// shown as escapes; line breaks are kept.
     Text(String),
     /// Address and length do not name guest memory.
@@ -43,10 +40,7 @@ pub enum CrashMessage {
 impl CrashMessage {
     /// Reads a message from where the guest says it is.
     pub(super) fn read(memory: &GuestMemory, address: u64, length: u64) -> Self {
-        let wanted = usize::try_from(length)
-            .unwrap_or(usize::MAX)
-            .min(MAX_CRASH_MESSAGE);
-        let mut bytes = vec![0; wanted];
+        let mut bytes = vec![0; length.min(CRASH_MESSAGE_MAX) as usize];
         if memory.read(address, &mut bytes).is_err() {
             return Self::NotRam { address, length };
         }
@@ -88,7 +82,7 @@ mod tests {
         let CrashMessage::Text(long) = CrashMessage::read(&memory, PAGE_SIZE, u64::MAX) else {
             panic!("not a text");
         };
-        assert_eq!(long.len(), MAX_CRASH_MESSAGE);
+        assert_eq!(long.len() as u64, CRASH_MESSAGE_MAX);
     }
 
     #[test]

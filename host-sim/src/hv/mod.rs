@@ -45,7 +45,7 @@ use ::hypercall::msr::SintIndex;
 pub use clock::{Clock, HostTscClock, ManualClock, MonotonicClock};
 pub use config::{HvConfig, HvError, InterruptSink, MAX_VP_COUNT, Unimplemented};
 pub use counters::{Counters, VpCounters};
-pub use crash::{CrashMessage, CrashReport, MAX_CRASH_MESSAGE};
+pub use crash::{CrashMessage, CrashReport};
 pub use hypercall::{HypercallRegisters, PARTITION_ID};
 pub use inspect::{HvSnapshot, VpSnapshot};
 pub use msr::{GeneralProtection, Refusal};
@@ -324,7 +324,7 @@ impl Hv {
             .clone();
         match sink {
             Some(sink) => sink(event),
-            None => tracing::warn!(?event, "nobody listens to the partition's events"),
+            None => tracing::debug!(?event, "nobody listens to the partition's events"),
         }
     }
 
