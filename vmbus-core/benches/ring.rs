@@ -173,21 +173,21 @@ fn barriers(criterion: &mut Criterion) {
             other.load(Ordering::SeqCst)
         });
     });
+    #[cfg(target_arch = "x86_64")]
+    group.bench_function("store, then mfence", |bencher| {
+        bencher.iter(|| {
+            value = value.wrapping_add(8);
+            word.store(value, Ordering::Release);
+            // SAFETY: only orders memory accesses.
+            unsafe { std::arch::asm!("mfence", options(nostack, preserves_flags)) };
+            other.load(Ordering::Acquire)
+        });
+    });
     group.bench_function("store, then fence", |bencher| {
         bencher.iter(|| {
             value = value.wrapping_add(8);
             word.store(value, Ordering::Release);
             fence(Ordering::SeqCst);
-            other.load(Ordering::Acquire)
-        });
-    });
-    #[cfg(target_arch = "x86_64")]
-    group.bench_function("store, then lock or on the stack", |bencher| {
-        bencher.iter(|| {
-            value = value.wrapping_add(8);
-            word.store(value, Ordering::Release);
-            // SAFETY: adds nothing to a word of the red zone's far end, which keeps its value.
-            unsafe { std::arch::asm!("lock or dword ptr [rsp - 4], 0") };
             other.load(Ordering::Acquire)
         });
     });

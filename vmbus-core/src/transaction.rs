@@ -7,6 +7,8 @@
 use alloc::collections::TryReserveError;
 use alloc::vec::Vec;
 
+use crate::packet::{IncomingKind, IncomingPacket};
+
 /// Requests under way, by transaction id. Fixed capacity, allocated once.
 ///
 /// An id is `slot + 1` in its low 32 bits and the slot's generation in the high ones; 0 is never an id.
@@ -125,6 +127,15 @@ impl<T> TransactionTable<T> {
                 None
             }
         }
+    }
+
+    /// Takes the request out that a received packet completes: `None` unless the packet is a completion
+    /// and its id that of a request under way.
+    #[inline]
+    pub fn complete(&mut self, packet: &IncomingPacket<'_>) -> Option<T> {
+        matches!(packet.kind, IncomingKind::Completion)
+            .then(|| self.remove(packet.transaction_id))
+            .flatten()
     }
 
     /// The request with this id, if it is under way.
