@@ -178,8 +178,8 @@ fn fault_08_body_changes_during_the_parse() {
         let at = 16 + 8 * (random.next() % 10) as u32;
         let value = random.next();
         let word = match value % 4 {
-            0 => (value >> 8) % 4 << 32 | (value >> 16) % 4,
-            1 => (value >> 8) % 5000 << 32 | (value >> 24) % 9000,
+            0 => (((value >> 8) % 4) << 32) | ((value >> 16) % 4),
+            1 => (((value >> 8) % 5000) << 32) | ((value >> 24) % 9000),
             2 => 1 << 32,
             _ => value,
         };

@@ -15,6 +15,38 @@
 //!
 //! Nothing here allocates, locks, waits or looks at a clock.
 //!
+//! ```
+//! use vmbus_core::packet::{IncomingKind, OutgoingKind, OutgoingPacket};
+//! use vmbus_core::ring::{IncomingRing, OutgoingRing, testing::HeapRing};
+//!
+//! // In use, each end has a `FlatRing` or another `RingMemory` over the same pages.
+//! let memory = HeapRing::new(4096);
+//! let mut outgoing = OutgoingRing::initialise(memory.clone());
+//! let mut incoming = IncomingRing::attach(memory)?;
+//!
+//! let mut batch = outgoing.batch()?;
+//! for transaction_id in 1..=3 {
+//!     batch.push(&OutgoingPacket {
+//!         transaction_id,
+//!         completion_requested: true,
+//!         kind: OutgoingKind::InBand,
+//!         payload: &[b"header", b"and data"],
+//!     })?;
+//! }
+//! // The ring was empty and the reader sleeps: one interrupt for all three.
+//! assert!(batch.commit().is_needed());
+//!
+//! let mut buffer = [0; 256];
+//! let mut batch = incoming.batch()?;
+//! while let Some(packet) = batch.next(&mut buffer)? {
+//!     assert!(matches!(packet.kind, IncomingKind::InBand) && packet.completion_requested);
+//!     assert!(packet.payload.starts_with(b"headerand data"));
+//! }
+//! // Nobody waits for space: no interrupt.
+//! assert!(!batch.commit().is_needed());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Waiting without losing a wake-up
 //! - Reader: `mask_interrupts`, drain, `unmask_interrupts`; when that reports waiting data, start over.
 //! - Writer: on [`WriteError::Full`], `announce_blocked`; when that reports room, write again, else wait
