@@ -9,7 +9,7 @@
 //! consistent accesses. On x86-64 such a store is one `xchg` with the index itself, which publishes and
 //! orders at once (about 7 ns on a 2023 server), and the loads are plain `mov`. A store followed by a
 //! locked operation on the stack, which is what compilers make of a fence, costs the same or a little
-//! more; one followed by `mfence` costs almost three times as much. On AArch64 the pair becomes `stlr` and
+//! more; one followed by `mfence` costs two to three times as much. On AArch64 the pair becomes `stlr` and
 //! `ldar`, which are not reordered with each other, where a fence would be a `dmb ish`. A peer that uses
 //! plain accesses and explicit full barriers, as C drivers do, pairs correctly with either.
 //!
