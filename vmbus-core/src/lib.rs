@@ -12,8 +12,11 @@
 
 extern crate alloc;
 
+pub mod bus;
+pub mod channel;
 pub mod class;
 pub mod connection;
+pub mod executor;
 pub mod gpadl;
 pub mod guid;
 pub mod packet;

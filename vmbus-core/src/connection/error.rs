@@ -35,8 +35,6 @@ pub enum ConnectError {
     TimedOut,
     /// A message that the connection cannot do without could not be posted.
     NotPosted,
-    /// The connection was given up from this end.
-    Cancelled,
 }
 
 impl fmt::Display for ConnectError {
@@ -61,7 +59,6 @@ impl fmt::Display for ConnectError {
             ),
             Self::TimedOut => f.write_str("the host did not answer in time"),
             Self::NotPosted => f.write_str("the hypervisor did not take a message"),
-            Self::Cancelled => f.write_str("the connection was given up"),
         }
     }
 }

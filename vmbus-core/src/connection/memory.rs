@@ -156,6 +156,15 @@ impl Connection {
         }
     }
 
+    /// Whether somebody waits for the host to give the memory of a GPADL back, so that
+    /// [`Event::GpadlReleased`] or [`Event::GpadlLeaked`] is sure to come.
+    #[must_use]
+    pub fn is_taking_back(&self, gpadl: GpadlId) -> bool {
+        self.gpadls.get(&gpadl).is_some_and(|record| {
+            matches!(record.state, GpadlState::TearingDown { deadline: Some(_) })
+        })
+    }
+
     fn teardown(&mut self, gpadl: GpadlId, deadline: Option<u64>) {
         if let Some(record) = self.gpadls.get_mut(&gpadl) {
             record.state = GpadlState::TearingDown { deadline };

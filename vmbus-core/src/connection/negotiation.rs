@@ -30,14 +30,10 @@ impl Connection {
     ///
     /// Proposes the versions of the options one by one, the newest first. The outcome is
     /// [`Event::Connected`] or [`Event::ConnectFailed`], the latter at the latest when `deadline` has
-    /// passed. Offers are asked for as soon as the connection stands.
+    /// passed. An earlier attempt is given up without an event. Offers are asked for as soon as the
+    /// connection stands.
     pub fn connect(&mut self, deadline: u64) {
-        let was_negotiating = matches!(self.phase, Phase::Negotiating { .. });
         self.abandon_session();
-        if was_negotiating {
-            self.events
-                .push_back(Event::ConnectFailed(ConnectError::Cancelled));
-        }
         let (newest, oldest) = (self.options.newest, self.options.oldest);
         match ProtocolVersion::between(newest, oldest).next() {
             Some(version) => self.propose(version, deadline),
