@@ -23,52 +23,52 @@ impl fmt::Display for NoSuchProcessor {
 
 impl core::error::Error for NoSuchProcessor {}
 
-/// One processor of the machine, for the code that runs on it.
-pub struct Core<E: Environment> {
-    /// Its instructions, the hypercall page's call included once there is one.
-    pub processor: E::Processor,
-    /// Memory, time and idling. `idle` parks this processor.
-    pub runtime: Arc<E::Runtime>,
-}
-
-/// Work for another processor.
-pub type Work<E> = Box<dyn FnOnce(Core<E>) + Send>;
-
-/// The machine, as the program sees it.
-pub trait Environment: Clone + Send + Sync + Sized + 'static {
-    /// Memory, time and idling.
+/// The machine that runs the program, seen from its boot processor.
+pub trait Environment {
+    /// Memory for the host, time and waiting.
     type Runtime: Runtime + Send + Sync + 'static;
-    /// Instructions that differ between the real CPU and its in-process twin.
+
+    /// The way to the hypervisor.
     type Processor: Processor + Clone + Send + Sync + 'static;
 
-    /// The first processor, on which the program runs.
-    fn boot_core(&self) -> Core<Self>;
+    /// Memory, time and waiting. [`Runtime::idle`] parks the processor that calls it.
+    fn runtime(&self) -> Arc<Self::Runtime>;
 
-    /// Number of processors.
+    /// The processor that runs the caller, before a hypercall page is installed.
+    fn processor(&self) -> Self::Processor;
+
+    /// The processor, making its hypercalls through the page at `page`.
+    ///
+    /// # Safety
+    /// `page` is the address of shared pages of this environment's runtime, whose first page is installed as the
+    /// hypercall page ([`hypercall::page::install`]) and stays so while hypercalls are made.
+    unsafe fn with_hypercall_page(&self, page: NonNull<u8>) -> Self::Processor;
+
+    /// The text that the host passed to the program.
+    fn command_line(&self) -> &str;
+
+    /// Processors, the boot processor (index 0) included.
     fn processor_count(&self) -> u32;
 
-    /// Makes every processor's `hypercall` call this page, which the hypervisor has filled. Called once, before
-    /// other processors get work; cores made earlier don't know of it.
-    fn use_hypercall_page(&self, page: NonNull<u8>);
-
-    /// Has another processor run `work`, after what it already has to do. Does not wait for it.
+    /// Has a processor run a closure, after those that it was asked to run before. Does not wait for it. Closures for
+    /// processor 0 run when it idles.
     ///
     /// # Errors
     /// There is no such processor.
-    fn run_on(&self, index: u32, work: Work<Self>) -> Result<(), NoSuchProcessor>;
+    fn run_on(
+        &self,
+        processor: u32,
+        work: Box<dyn FnOnce() + Send>,
+    ) -> Result<(), NoSuchProcessor>;
 
-    /// The vector at which the SynIC may interrupt every processor: it ends an `idle` and does nothing else.
-    fn synic_vector(&self) -> u8;
+    /// Sets what each *other* processor does after an interrupt while it waits for work: typically, to dispatch its
+    /// share of the bus. The hook is given the processor's index and is not called from inside the interrupt handler.
+    /// The first hook stays.
+    fn on_interrupt(&self, hook: Arc<dyn Fn(u32) + Send + Sync>);
 
-    /// A line of text for people.
-    fn print(&self, line: fmt::Arguments<'_>);
+    /// Prints to the console.
+    fn print(&self, text: fmt::Arguments<'_>);
 
-    /// A fact for the host's program, as `key=value`.
-    fn report(&self, key: fmt::Arguments<'_>, value: fmt::Arguments<'_>);
-
-    /// Words from whoever started the machine.
-    fn command_line(&self) -> &str;
-
-    /// Whether the machine's processor is emulated so slowly that work must be kept small.
-    fn is_slow(&self) -> bool;
+    /// Prints to the report channel, which the host's program reads line by line.
+    fn report(&self, text: fmt::Arguments<'_>);
 }

@@ -9,3 +9,4 @@ extern crate alloc;
 
 pub mod boot_info;
 pub mod environment;
+pub mod program;

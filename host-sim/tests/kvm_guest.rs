@@ -5,24 +5,10 @@ mod kvm_support;
 use host_sim::boot::elf::{self, Program};
 use host_sim::boot::long_mode::LoadError;
 use host_sim::partition::kvm::{Outcome, Running};
-use kvm_support::{Machine, finish, machine, skip, wait_until};
+use kvm_support::{Machine, finish, image, machine, wait_until};
 
 const RAM: u64 = 16 << 20;
 const SYNIC_VECTOR: u8 = 0xF3;
-
-/// The image that the build has made, or `None` where it has not.
-fn image(test: &str) -> Option<Vec<u8>> {
-    match std::env::var_os("VIRIDIAN_GUEST") {
-        Some(path) => Some(std::fs::read(path).expect("VIRIDIAN_GUEST names the guest image")),
-        None => {
-            skip(
-                test,
-                "VIRIDIAN_GUEST names no guest image (run `cargo xtask test`)",
-            );
-            None
-        }
-    }
-}
 
 fn loaded(test: &str, processors: u32) -> Option<Machine> {
     let bytes = image(test)?;

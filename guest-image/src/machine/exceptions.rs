@@ -6,7 +6,7 @@ use core::fmt::Write as _;
 
 use guest_image::boot_info::STATUS_EXCEPTION;
 
-use super::{msr, power, serial};
+use super::{msr, panic, power, serial};
 
 /// Number of exception vectors.
 pub(super) const COUNT: usize = 32;
@@ -122,6 +122,7 @@ extern "C" fn handle(frame: &mut Frame) {
         return;
     }
     let _ = write!(serial::unlocked_console(), "\n{frame}");
+    panic::report_to_hypervisor(frame.vector, format_args!("{frame}"));
     power::off(STATUS_EXCEPTION + frame.vector as u8)
 }
 

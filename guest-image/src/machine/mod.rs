@@ -3,6 +3,7 @@
 mod apic;
 mod descriptors;
 mod entry;
+mod environment;
 mod exceptions;
 mod interrupts;
 mod memory;
@@ -11,6 +12,8 @@ mod note;
 mod panic;
 mod per_cpu;
 mod power;
+mod processor;
+mod runtime;
 mod selftest;
 mod serial;
 mod smp;
@@ -52,7 +55,7 @@ fn boot_processor(info: &BootInfo, command_line: &str) -> ! {
     smp::release_others(boot.processor_count);
     let status = match boot.command_line.strip_prefix("selftest=") {
         Some(test) => selftest::run(test, boot.processor_count),
-        None => 0,
+        None => guest_image::program::run(&environment::Machine::new(boot)),
     };
     power::off(status)
 }

@@ -2,6 +2,8 @@
 //!
 //! Each prints to the report channel what its test on the host compares.
 
+mod hypervisor;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -25,6 +27,7 @@ pub(super) fn run(test: &str, processor_count: u32) -> u8 {
     match name {
         "boot" => boot(processor_count),
         "cpuid" => cpuid(number(argument)),
+        "hypervisor" => hypervisor::run(processor_count),
         "interrupts" => interrupts_from_host(processor_count, number(argument).into()),
         "memory" => memory(),
         "msr" => access_msr(number(argument)),

@@ -12,8 +12,8 @@ use super::{apic, interrupts, per_cpu};
 /// A closure for another processor.
 pub(super) type Work = Box<dyn FnOnce() + Send>;
 
-/// What an idle processor does after each interrupt.
-pub(super) type Hook = Arc<dyn Fn() + Send + Sync>;
+/// What an idle processor does after each interrupt, given its index.
+pub(super) type Hook = Arc<dyn Fn(u32) + Send + Sync>;
 
 /// Closures that a processor has been asked to run, oldest first.
 pub(super) struct Mailbox(Mutex<alloc::collections::VecDeque<Work>>);
@@ -37,7 +37,7 @@ pub(super) fn set_hook(hook: Hook) {
 /// Runs the hook, if one is set.
 pub(super) fn run_hook() {
     if let Some(hook) = HOOK.get() {
-        hook();
+        hook(per_cpu::current().index());
     }
 }
 

@@ -17,6 +17,20 @@ pub(crate) fn skip(test: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
 }
 
+/// The image that the build has made, or `None` where it has not.
+pub(crate) fn image(test: &str) -> Option<Vec<u8>> {
+    match std::env::var_os("VIRIDIAN_GUEST") {
+        Some(path) => Some(std::fs::read(path).expect("VIRIDIAN_GUEST names the guest image")),
+        None => {
+            skip(
+                test,
+                "VIRIDIAN_GUEST names no guest image (run `cargo xtask test`)",
+            );
+            None
+        }
+    }
+}
+
 /// A partition and what its guest printed.
 pub(crate) struct Machine {
     pub(crate) partition: Partition,
