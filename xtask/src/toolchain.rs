@@ -209,7 +209,7 @@ fn quiet_for(limit: Duration, program: &str, arguments: &[&str]) -> Result<(), E
 }
 
 /// Builds the embeddable crates for bare metal, without their default features: each by itself, so that none leans on
-/// the features that another asks for.
+/// the features that another asks for. Then lints the guest's machine, which is code for this target alone.
 pub(crate) fn check_embeddable_crates() -> Result<(), Error> {
     let bare_metal = set_up()?;
     for package in EMBEDDABLE {
@@ -221,7 +221,16 @@ pub(crate) fn check_embeddable_crates() -> Result<(), Error> {
             package,
         ]))?;
     }
-    Ok(())
+    say("clippy on the bare-metal guest");
+    check(bare_metal.cargo("clippy").args([
+        "--quiet",
+        "--release",
+        "-p",
+        "guest-image",
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 #[cfg(test)]

@@ -113,12 +113,12 @@ fn gate(handler: u64, stack: u8) -> [u64; 2] {
 pub(super) fn fill_table() {
     // SAFETY: nobody has loaded the table yet (see `Sync`), so this reference is the only one.
     let table = unsafe { &mut *TABLE.0.get() };
-    for vector in 0..exceptions::COUNT {
+    for (vector, entry) in table.iter_mut().enumerate().take(exceptions::COUNT) {
         let stack = match vector {
             NON_MASKABLE | DOUBLE_FAULT | PAGE_FAULT => descriptors::FAULT_STACK,
             _ => 0,
         };
-        table[vector] = gate(exceptions::stub(vector), stack);
+        *entry = gate(exceptions::stub(vector), stack);
     }
     let handlers = [
         (SYNIC, &raw const interrupt_synic),

@@ -34,10 +34,8 @@ pub(super) fn report_to_hypervisor(code: u64, text: fmt::Arguments<'_>) {
         return;
     }
     // SAFETY: `TAKEN` lets one caller through, ever: this is the only reference to the text.
-    let mut writer = Writer {
-        buffer: unsafe { &mut *TEXT.0.get() },
-        length: 0,
-    };
+    let buffer = unsafe { &mut *TEXT.0.get() };
+    let mut writer = Writer { buffer, length: 0 };
     let _ = writer.write_fmt(text);
     let (address, length) = (writer.buffer.as_ptr() as u64, writer.length as u64);
     // SAFETY: the text is in identity-mapped memory and stays as it is.
