@@ -35,18 +35,32 @@ pub(super) fn meet_hypervisor<E: Environment>(environment: &E) -> Result<Machine
     let runtime = environment.runtime();
     let bare = environment.processor();
     let discovery = Discovery::read(&bare).map_err(|why| Failure::new("no Hyper-V here", why))?;
-    tell(environment, "hypervisor.vendor", format_args!("Microsoft Hv, interface Hv#1"));
+    tell(
+        environment,
+        "hypervisor.vendor",
+        format_args!("Microsoft Hv, interface Hv#1"),
+    );
     let version = discovery.version;
     tell(
         environment,
         "hypervisor.version",
-        format_args!("{}.{} build {}", version.major, version.minor, version.build),
+        format_args!(
+            "{}.{} build {}",
+            version.major, version.minor, version.build
+        ),
     );
     let features = format!(
         "privileges {:?}, hypercalls {:?}, features {:?}, recommendations {:?}",
-        discovery.privileges, discovery.hypercall_privileges, discovery.features, discovery.recommendations
+        discovery.privileges,
+        discovery.hypercall_privileges,
+        discovery.features,
+        discovery.recommendations
     );
-    tell(environment, "hypervisor.features", format_args!("{features}"));
+    tell(
+        environment,
+        "hypervisor.features",
+        format_args!("{features}"),
+    );
     if !discovery.supports_vmbus() {
         return Err(Failure::new("hypervisor", "it lacks what VMBus needs"));
     }
@@ -62,11 +76,19 @@ pub(super) fn meet_hypervisor<E: Environment>(environment: &E) -> Result<Machine
     let mut pages = Vec::new();
     pages.push(page);
     let (boot_vp, synic) = start_synic(&processor, &*runtime, &discovery, &mut pages)?;
-    Ok(Machine { processor, discovery, boot_vp, synic: Arc::new(synic), _pages: pages })
+    Ok(Machine {
+        processor,
+        discovery,
+        boot_vp,
+        synic: Arc::new(synic),
+        _pages: pages,
+    })
 }
 
 fn allocate(runtime: &(impl Platform + ?Sized)) -> Result<SharedPages, Failure> {
-    runtime.allocate_shared(1).ok_or_else(|| Failure::new("memory", "no page for the hypervisor"))
+    runtime
+        .allocate_shared(1)
+        .ok_or_else(|| Failure::new("memory", "no page for the hypervisor"))
 }
 
 /// Starts the SynIC of the processor that runs this.
@@ -78,8 +100,14 @@ fn start_synic<P: Processor>(
 ) -> Result<(u32, Synic), Failure> {
     let vp = hypercall::vp_index(processor).map_err(|why| Failure::new("VP index", why))?;
     let (messages, flags) = (allocate(runtime)?, allocate(runtime)?);
-    let page = |pages: &SharedPages| SynicPage { base: pages.base(), page_frame: runtime.page_frame(pages, 0) };
-    let given = SynicPages { messages: page(&messages), event_flags: page(&flags) };
+    let page = |pages: &SharedPages| SynicPage {
+        base: pages.base(),
+        page_frame: runtime.page_frame(pages, 0),
+    };
+    let given = SynicPages {
+        messages: page(&messages),
+        event_flags: page(&flags),
+    };
     // SAFETY: both pages are fresh and ours; they are kept until the end, then leaked. The vector has its handler
     // on every processor, and nothing moves this code to another one.
     let synic = unsafe { Synic::enable(processor, given, Source::vmbus(SYNIC_VECTOR, discovery)) }
@@ -121,7 +149,11 @@ impl<E: Environment> Machine<E> {
                 let mut pages = Vec::new();
                 match start_synic(&processor, &*runtime, &discovery, &mut pages) {
                     Ok((vp_index, synic)) => {
-                        bus.add_processor(BusProcessor { vp_index, processor, synic: Arc::new(synic) });
+                        bus.add_processor(BusProcessor {
+                            vp_index,
+                            processor,
+                            synic: Arc::new(synic),
+                        });
                         started.fetch_add(1, Ordering::Release);
                     }
                     Err(Failure(why)) => log::error!("processor {index}: {why}"),
@@ -137,26 +169,31 @@ impl<E: Environment> Machine<E> {
         let deadline = runtime.now().saturating_add(PATIENCE);
         while started.load(Ordering::Acquire) < others {
             if runtime.now() > deadline {
-                return Err(Failure::new("processors", "not all of them have started their SynIC"));
+                return Err(Failure::new(
+                    "processors",
+                    "not all of them have started their SynIC",
+                ));
             }
             runtime.idle();
         }
-        tell(environment, "processors", format_args!("{}", others.saturating_add(1)));
+        tell(
+            environment,
+            "processors",
+            format_args!("{}", others.saturating_add(1)),
+        );
         Ok(())
     }
 
-    /// Gives the hypervisor's pages and registers back, as far as this processor can.
+    /// Takes the boot processor's SynIC back, before the machine is powered off.
     ///
     /// # Safety
-    /// Nothing uses the SynIC or makes hypercalls any more.
+    /// Nothing uses that SynIC any more.
     pub(super) unsafe fn leave(self) {
         // SAFETY: the caller vouches that nothing needs the SynIC of this processor any more.
-        if let Err(why) = unsafe { hypercall::teardown::virtual_processor(&self.processor) } {
+        let left =
+            unsafe { hypercall::teardown::virtual_processor(&self.processor, &self.discovery) };
+        if let Err(why) = left {
             log::warn!("leaving the SynIC: {why}");
-        }
-        // SAFETY: as above; no hypercall follows.
-        if let Err(why) = unsafe { hypercall::teardown::partition(&self.processor) } {
-            log::warn!("leaving the hypercall page: {why}");
         }
     }
 }

@@ -61,23 +61,36 @@ impl<'a, E: Environment> Show<'a, E> {
     /// # Errors
     /// There is no medium.
     pub fn new(environment: &'a E, number: usize, disk: &'a Disk) -> Result<Self, Failure> {
-        let geometry = disk.geometry().map_err(|error| Failure::Disk("geometry", error))?;
-        Ok(Self { environment, number, disk, geometry })
+        let geometry = disk
+            .geometry()
+            .map_err(|error| Failure::Disk("geometry", error))?;
+        Ok(Self {
+            environment,
+            number,
+            disk,
+            geometry,
+        })
     }
 
     fn report(&self, key: &str, value: fmt::Arguments<'_>) {
-        self.environment.report(format_args!("disk.{}.{key}={value}\n", self.number));
+        self.environment
+            .report(format_args!("disk.{}.{key}={value}\n", self.number));
     }
 
     fn print(&self, text: fmt::Arguments<'_>) {
-        self.environment.print(format_args!("disk {}: {text}\n", self.number));
+        self.environment
+            .print(format_args!("disk {}: {text}\n", self.number));
     }
 
     /// Who the disk says it is, and how large.
     pub fn describe(&self) {
         let info = self.disk.info();
         let mut identity = String::new();
-        let _ = write!(identity, "{} {} {}", info.vendor, info.product, info.revision);
+        let _ = write!(
+            identity,
+            "{} {} {}",
+            info.vendor, info.product, info.revision
+        );
         if let Some(guid) = info.identity.disk {
             let _ = write!(identity, ", page 83 {}", Guid::from_bytes(guid));
         }
@@ -123,11 +136,20 @@ impl<'a, E: Environment> Show<'a, E> {
     pub async fn partition_table(&self) -> Result<(), Failure> {
         match self.read_partition_table().await? {
             Ok((header, partitions)) => {
-                let text = format!("GUID partition table, disk {}, {} partitions", header.disk, partitions.len());
+                let text = format!(
+                    "GUID partition table, disk {}, {} partitions",
+                    header.disk,
+                    partitions.len()
+                );
                 self.print(format_args!("{text}"));
                 self.report("partition-table", format_args!("{text}"));
                 for (number, partition) in partitions.iter().enumerate() {
-                    let Partition { kind, first_block, last_block, name } = partition;
+                    let Partition {
+                        kind,
+                        first_block,
+                        last_block,
+                        name,
+                    } = partition;
                     let text = format!("{first_block}..={last_block} type {kind} '{name}'");
                     self.print(format_args!("partition {number}: {text}"));
                     self.report(&format!("partition.{number:03}"), format_args!("{text}"));
@@ -141,7 +163,9 @@ impl<'a, E: Environment> Show<'a, E> {
         Ok(())
     }
 
-    async fn read_partition_table(&self) -> Result<Result<(Header, vec::Vec<Partition>), NoTable>, Failure> {
+    async fn read_partition_table(
+        &self,
+    ) -> Result<Result<(Header, vec::Vec<Partition>), NoTable>, Failure> {
         let block = self.geometry.block_size() as usize;
         if self.geometry.blocks() < 3 {
             return Ok(Err(NoTable::NoSignature));
@@ -156,7 +180,9 @@ impl<'a, E: Environment> Show<'a, E> {
             return Ok(Err(NoTable::Malformed("entries' place")));
         }
         let entries = self.read(header.entries_block, length).await?;
-        Ok(header.partitions(&entries).map(|partitions| (header, partitions)))
+        Ok(header
+            .partitions(&entries)
+            .map(|partitions| (header, partitions)))
     }
 
     /// SHA-256 over the whole disk, several reads ahead of the hashing.
@@ -200,7 +226,8 @@ impl<'a, E: Environment> Show<'a, E> {
         self.print(format_args!("SHA-256 {text}"));
         self.report("sha256", format_args!("{text}"));
         let elapsed = now().saturating_sub(start);
-        self.environment.report(format_args!("speed.hash={}\n", rate(size, elapsed)));
+        self.environment
+            .report(format_args!("speed.hash={}\n", rate(size, elapsed)));
         Ok(())
     }
 
@@ -210,7 +237,8 @@ impl<'a, E: Environment> Show<'a, E> {
         next: &mut u64,
         size: u64,
         mut buffer: vsc_storage::front::DmaBuffer,
-    ) -> impl Future<Output = (Result<usize, DiskError>, vsc_storage::front::DmaBuffer)> + use<'_, E> {
+    ) -> impl Future<Output = (Result<usize, DiskError>, vsc_storage::front::DmaBuffer)> + use<'_, E>
+    {
         let position = *next;
         let length = usize::try_from(size - position).unwrap_or(CHUNK).min(CHUNK);
         *next += length as u64;
@@ -232,9 +260,16 @@ impl<'a, E: Environment> Show<'a, E> {
     pub async fn write_read_verify(&self, rounds: u64) -> Result<(), Failure> {
         const LENGTH: usize = 64 << 10;
         let blocks = LENGTH as u64 / u64::from(self.geometry.block_size());
-        let places = self.geometry.blocks().checked_sub(blocks).ok_or(Failure::TooSmall)?;
+        let places = self
+            .geometry
+            .blocks()
+            .checked_sub(blocks)
+            .ok_or(Failure::TooSmall)?;
         let mut random = Random(0x5EED);
-        let mut buffer = self.disk.buffer(LENGTH).map_err(|error| Failure::Disk("buffer", error))?;
+        let mut buffer = self
+            .disk
+            .buffer(LENGTH)
+            .map_err(|error| Failure::Disk("buffer", error))?;
         let (mut pattern, mut found) = (vec![0; LENGTH], vec![0; LENGTH]);
         for round in 0..rounds {
             // The first and the last blocks, and some between.
@@ -252,7 +287,10 @@ impl<'a, E: Environment> Show<'a, E> {
             let (result, written) = self.disk.write(lba, buffer, fua).await;
             result.map_err(|error| Failure::Disk("write", error))?;
             if round % 2 == 1 {
-                self.disk.flush().await.map_err(|error| Failure::Disk("flush", error))?;
+                self.disk
+                    .flush()
+                    .await
+                    .map_err(|error| Failure::Disk("flush", error))?;
             }
             buffer = written;
             buffer.fill(0);
@@ -276,12 +314,22 @@ impl<'a, E: Environment> Show<'a, E> {
     /// A read failed.
     pub async fn measure(&self, work: Work, now: impl Fn() -> u64) -> Result<String, Failure> {
         let failed = |error| Failure::Disk("read", error);
-        let Work { length, depth, count, random } = work;
+        let Work {
+            length,
+            depth,
+            count,
+            random,
+        } = work;
         let blocks = length as u64 / u64::from(self.geometry.block_size());
         let places = (self.geometry.blocks() / blocks.max(1)).max(1);
         let mut generator = Random(0xD15C);
         let mut place = move |index: u64| {
-            blocks * if random { generator.below(places) } else { index % places }
+            blocks
+                * if random {
+                    generator.below(places)
+                } else {
+                    index % places
+                }
         };
         let mut reads = futures_util::stream::FuturesUnordered::new();
         let start = now();

@@ -26,7 +26,7 @@ use vmbus_core::bus::{Bus, BusOptions, Offer};
 use vmbus_core::platform::Runtime;
 use vmbus_core::version::ProtocolVersion;
 use vmbus_core::{class, executor};
-use vsc_storage::front::{ControllerKind, ControllerOptions, Disk, StorageController};
+use vsc_storage::front::{ControllerOptions, Disk, StorageController};
 
 use crate::environment::Environment;
 use disk::{Show, Work};
@@ -77,7 +77,11 @@ struct Plan {
 
 impl Plan {
     fn read(command_line: &str) -> Self {
-        let mut plan = Self { demo: false, slow: false, newest: ProtocolVersion::NEWEST };
+        let mut plan = Self {
+            demo: false,
+            slow: false,
+            newest: ProtocolVersion::NEWEST,
+        };
         for word in command_line.split_ascii_whitespace() {
             match word.split_once('=') {
                 None if word == "demo" => plan.demo = true,
@@ -98,7 +102,10 @@ fn program<E: Environment>(environment: &E) -> Result<Order, Failure> {
     let plan = Plan::read(environment.command_line());
     let runtime = environment.runtime();
     let mut machine = bring_up::meet_hypervisor(environment)?;
-    let options = BusOptions { newest: plan.newest, ..BusOptions::default() };
+    let options = BusOptions {
+        newest: plan.newest,
+        ..BusOptions::default()
+    };
     let connecting = Bus::connect(Arc::clone(&runtime), machine.boot_processor(), options);
     let bus = executor::block_on(&*runtime, connecting, || ())
         .map_err(|error| Failure::new("VMBus", error))?;
@@ -108,15 +115,19 @@ fn program<E: Environment>(environment: &E) -> Result<Order, Failure> {
     machine.start_other_processors(environment, &bus)?;
 
     let boot = machine.boot_vp();
-    let order = executor::block_on(&*runtime, life(environment, plan, &bus), || bus.dispatch(boot))?;
+    let order = executor::block_on(&*runtime, life(environment, plan, &bus), || {
+        bus.dispatch(boot)
+    })?;
     executor::block_on(&*runtime, bus.disconnect(), || bus.dispatch(boot))
         .map_err(|error| Failure::new("leaving VMBus", error))?;
-    // SAFETY: the connection has ended, all channels with it; nothing else uses the SynIC or makes hypercalls.
+    // SAFETY: the connection has ended, all channels with it; nothing else uses the SynIC.
     unsafe { machine.leave() };
     match order.action {
         Action::PowerOff => Ok(order),
         // This machine can only be powered off: the host is told so when it asks.
-        Action::Restart | Action::Hibernate => Err(Failure::new("shutdown", "this guest only powers off")),
+        Action::Restart | Action::Hibernate => {
+            Err(Failure::new("shutdown", "this guest only powers off"))
+        }
     }
 }
 
@@ -126,7 +137,10 @@ async fn life<E: Environment>(
     plan: Plan,
     bus: &EnvironmentBus<E>,
 ) -> Result<Order, Failure> {
-    let offers = bus.enumerate().await.map_err(|error| Failure::new("offers", error))?;
+    let offers = bus
+        .enumerate()
+        .await
+        .map_err(|error| Failure::new("offers", error))?;
     for offer in &offers {
         let interface = offer.interface();
         let name = class::name(&interface).unwrap_or("unknown class");
@@ -149,7 +163,10 @@ async fn life<E: Environment>(
     match (failure.into_inner(), order.get()) {
         (Some(failure), _) => Err(failure),
         (None, Some(order)) => Ok(order),
-        (None, None) => Err(Failure::new("shutdown", "the host has withdrawn the service")),
+        (None, None) => Err(Failure::new(
+            "shutdown",
+            "the host has withdrawn the service",
+        )),
     }
 }
 
@@ -162,13 +179,11 @@ async fn show_disks<E: Environment>(
     let mut controllers = Vec::new();
     let mut number = 0;
     for offer in offers.iter().filter(|offer| offer.is_primary()) {
-        let kind = match offer.interface() {
-            class::SCSI => ControllerKind::Scsi,
-            class::IDE => ControllerKind::ide(&offer.instance()),
-            _ => continue,
-        };
+        if ![class::SCSI, class::IDE].contains(&offer.interface()) {
+            continue;
+        }
         let options = ControllerOptions::default();
-        let controller = StorageController::open(bus, offer, kind, options)
+        let controller = StorageController::open(bus, environment.runtime(), offer, options)
             .await
             .map_err(|error| Failure::new("storage controller", error))?;
         let info = controller.info();
@@ -176,8 +191,15 @@ async fn show_disks<E: Environment>(
             "controller: protocol {}, {} bytes a transfer\n",
             info.version, info.max_transfer_bytes
         ));
-        environment.report(format_args!("controller.{number:02}.version={}\n", info.version));
-        for disk in controller.scan().await.map_err(|error| Failure::new("scan", error))? {
+        environment.report(format_args!(
+            "controller.{number:02}.version={}\n",
+            info.version
+        ));
+        for disk in controller
+            .scan()
+            .await
+            .map_err(|error| Failure::new("scan", error))?
+        {
             show_disk(environment, plan, number, &disk)
                 .await
                 .map_err(|error| Failure::new(&alloc::format!("disk {number}"), error))?;
@@ -214,10 +236,24 @@ async fn show_disk<E: Environment>(
     }
     let (sequential, random) = if plan.slow { (8, 64) } else { (512, 20_000) };
     let depth = if plan.slow { 8 } else { 32 };
-    let work = Work { length: 256 << 10, depth: 4, count: sequential, random: false };
-    tell(environment, "speed.sequential", format_args!("{}", show.measure(work, now).await?));
+    let work = Work {
+        length: 256 << 10,
+        depth: 4,
+        count: sequential,
+        random: false,
+    };
+    tell(
+        environment,
+        "speed.sequential",
+        format_args!("{}", show.measure(work, now).await?),
+    );
     environment.report(format_args!("phase=measure-begin\n"));
-    let work = Work { length: 4096, depth, count: random, random: true };
+    let work = Work {
+        length: 4096,
+        depth,
+        count: random,
+        random: true,
+    };
     let speed = show.measure(work, now).await;
     environment.report(format_args!("phase=measure-end\n"));
     tell(environment, "speed.random", format_args!("{}", speed?));

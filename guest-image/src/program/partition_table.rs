@@ -57,7 +57,10 @@ impl fmt::Display for NoTable {
         match self {
             Self::NoSignature => f.write_str("no GUID partition table"),
             Self::Malformed(field) => write!(f, "GUID partition table with a bad {field}"),
-            Self::Checksum(part) => write!(f, "GUID partition table with a wrong checksum of its {part}"),
+            Self::Checksum(part) => write!(
+                f,
+                "GUID partition table with a wrong checksum of its {part}"
+            ),
         }
     }
 }
@@ -82,7 +85,11 @@ pub fn crc32(state: u32, data: impl IntoIterator<Item = u8>) -> u32 {
     !data.into_iter().fold(!state, |mut crc, byte| {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                crc >> 1 ^ 0xEDB8_8320
+            } else {
+                crc >> 1
+            };
         }
         crc
     })
@@ -99,11 +106,16 @@ impl Header {
             return Err(NoTable::NoSignature);
         }
         let size = u32_at(block, 12).ok_or(malformed("size"))? as usize;
-        let header = block.get(..size).filter(|header| header.len() >= LEAST_HEADER);
+        let header = block
+            .get(..size)
+            .filter(|header| header.len() >= LEAST_HEADER);
         let header = header.ok_or(malformed("size"))?;
         let stated = u32_at(header, 16).ok_or(malformed("size"))?;
         let unsigned = header.iter().enumerate();
-        let actual = crc32(0, unsigned.map(|(at, byte)| if (16..20).contains(&at) { 0 } else { *byte }));
+        let actual = crc32(
+            0,
+            unsigned.map(|(at, byte)| if (16..20).contains(&at) { 0 } else { *byte }),
+        );
         if stated != actual {
             return Err(NoTable::Checksum("header"));
         }
@@ -140,11 +152,15 @@ impl Header {
     /// # Errors
     /// [`NoTable`] if the entries' checksum is wrong or they are too short.
     pub fn partitions(&self, entries: &[u8]) -> Result<Vec<Partition>, NoTable> {
-        let entries = entries.get(..self.entries_length()).ok_or(NoTable::Malformed("entries' length"))?;
+        let entries = entries
+            .get(..self.entries_length())
+            .ok_or(NoTable::Malformed("entries' length"))?;
         if crc32(0, entries.iter().copied()) != self.entries_checksum {
             return Err(NoTable::Checksum("entries"));
         }
-        let all = entries.chunks_exact(self.entry_size as usize).filter_map(Partition::parse);
+        let all = entries
+            .chunks_exact(self.entry_size as usize)
+            .filter_map(Partition::parse);
         Ok(all.take(MOST_PARTITIONS).collect())
     }
 }
@@ -162,7 +178,12 @@ impl Partition {
             .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
             .filter(|character| !character.is_control())
             .collect();
-        Some(Self { kind, first_block: u64_at(entry, 32)?, last_block: u64_at(entry, 40)?, name })
+        Some(Self {
+            kind,
+            first_block: u64_at(entry, 32)?,
+            last_block: u64_at(entry, 40)?,
+            name,
+        })
     }
 }
 
@@ -199,7 +220,10 @@ mod tests {
         let (block, entries) = sample();
         let partitions = Header::parse(&block).unwrap().partitions(&entries).unwrap();
         assert_eq!(partitions.len(), 1);
-        assert_eq!((partitions[0].first_block, partitions[0].last_block), (2048, 4095));
+        assert_eq!(
+            (partitions[0].first_block, partitions[0].last_block),
+            (2048, 4095)
+        );
         assert_eq!(partitions[0].name, "ab");
     }
 
@@ -215,7 +239,11 @@ mod tests {
         for bit in (0..entries.len() * 8).step_by(997) {
             let mut bad = entries.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(header.partitions(&bad), Err(NoTable::Checksum("entries")), "entry bit {bit}");
+            assert_eq!(
+                header.partitions(&bad),
+                Err(NoTable::Checksum("entries")),
+                "entry bit {bit}"
+            );
         }
         assert!(header.partitions(&entries[1..]).is_err());
     }

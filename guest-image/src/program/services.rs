@@ -35,15 +35,29 @@ pub(super) async fn serve<E: Environment>(
 ) -> Result<(), Failure> {
     let find = |interface: Guid| {
         let found = offers.iter().find(|offer| offer.interface() == interface);
-        found.ok_or_else(|| Failure::new("services", "the host does not offer heartbeat and shutdown"))
+        found.ok_or_else(|| {
+            Failure::new("services", "the host does not offer heartbeat and shutdown")
+        })
     };
     // Another processor than the first gets the heartbeat's interrupts, where there is one.
-    let heartbeat = run(bus, find(class::HEARTBEAT)?, heartbeat_vp, Heartbeat::new(), |()| false);
-    let shutdown = run(bus, find(class::SHUTDOWN)?, 0, Shutdown::new(Guest), |given| {
-        environment.print(format_args!("the host orders {given:?}\n"));
-        order.set(Some(given));
-        true
-    });
+    let heartbeat = run::<E, _>(
+        bus,
+        find(class::HEARTBEAT)?,
+        heartbeat_vp,
+        Heartbeat::new(),
+        |()| false,
+    );
+    let shutdown = run::<E, _>(
+        bus,
+        find(class::SHUTDOWN)?,
+        0,
+        Shutdown::new(Guest),
+        |given| {
+            environment.print(format_args!("the host orders {given:?}\n"));
+            order.set(Some(given));
+            true
+        },
+    );
     // The heart stops when the order has come.
     let heartbeat = core::pin::pin!(heartbeat);
     let shutdown = core::pin::pin!(shutdown);
@@ -58,7 +72,7 @@ pub(super) async fn serve<E: Environment>(
 
 /// Runs one service on its channel until `act` says that an order ends it, or the channel is gone.
 async fn run<E, S: Service>(
-    bus: &super::Bus<E::Runtime, E::Processor>,
+    bus: &EnvironmentBus<E>,
     offer: &Offer,
     target_vp: u32,
     mut service: S,
@@ -67,7 +81,10 @@ async fn run<E, S: Service>(
 where
     E: Environment,
 {
-    let options = OpenOptions { target_vp, ..OpenOptions::default() };
+    let options = OpenOptions {
+        target_vp,
+        ..OpenOptions::default()
+    };
     let failed = |error| Failure::new("integration service", error);
     let mut channel = bus.open(offer, &options).await.map_err(failed)?;
     let event = channel.event();
@@ -92,5 +109,8 @@ where
             return Ok(());
         }
     }
-    channel.close().await.map_err(|error| Failure::new("integration service", error))
+    channel
+        .close()
+        .await
+        .map_err(|error| Failure::new("integration service", error))
 }

@@ -19,6 +19,7 @@ mod text;
 pub use error::{DiskError, UnitError};
 pub use geometry::{Chunk, Chunks, Geometry};
 pub use info::{DiscardLimits, DiskInfo, DiskKind, Identity};
+pub use plan::Fua;
 pub use retry::{CommandKind, Decision, Retries, RetryLimits};
 pub use scan::{SCAN_BUFFER_SIZE, Scan, ScanCommand, ScanProgress, Unit};
 pub use text::Text;

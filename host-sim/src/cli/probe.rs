@@ -1,0 +1,32 @@
+//! `host-sim probe`: what can this machine's KVM do?
+
+use host_sim::partition::kvm;
+use serde_json::json;
+
+use super::Error;
+
+pub(crate) fn run(json: bool) -> Result<(), Error> {
+    let probe = kvm::probe();
+    if json {
+        let report = match &probe {
+            Ok(probe) => {
+                json!({ "usable": true, "emulates": probe.emulates(), "mips": probe.mips })
+            }
+            Err(error) => json!({ "usable": false, "reason": error.to_string() }),
+        };
+        println!("{report}");
+        return Ok(());
+    }
+    match probe {
+        Ok(probe) if probe.emulates() => println!(
+            "KVM is usable, but only emulates the processor: {:.1} million instructions a second",
+            probe.mips
+        ),
+        Ok(probe) => println!(
+            "KVM is usable: {:.0} million instructions a second",
+            probe.mips
+        ),
+        Err(error) => println!("KVM is not usable: {error}"),
+    }
+    Ok(())
+}

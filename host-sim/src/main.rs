@@ -1,0 +1,32 @@
+//! `host-sim`: runs Hyper-V guests on Linux.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    // Logs go to standard error: standard output belongs to the guest's console and the report.
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    let result = match Arguments::parse().command {
+        Command::Run(options) => cli::run::run(&options),
+        Command::Probe { json } => cli::probe::run(json),
+        Command::Check { image } => cli::check::run(&image),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("host-sim: {error:#}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
