@@ -1,0 +1,4 @@
+//! Both ends of the storage stack, ready to be measured.
+
+pub mod images;
+pub mod one_thread;
