@@ -6,7 +6,10 @@ use std::arch::global_asm;
 use std::time::Duration;
 
 use host_sim::boot::long_mode::{bare_entry, write_tables};
-use host_sim::partition::kvm::{ExitCounts, Failure, Outcome, Running, probe};
+use host_sim::memory::GuestMemory;
+use host_sim::partition::kvm::{
+    ExitCounts, Failure, KvmConfig, KvmError, Outcome, Partition, Running, probe,
+};
 use kvm_support::{Machine, finish, machine, skip};
 
 const RAM: u64 = 4 << 20;
@@ -272,6 +275,34 @@ fn a_stop_handle_ends_the_run_from_elsewhere_and_outlives_it() {
     assert_eq!(finish(&mut running), Outcome::Stopped);
     drop(running);
     stopper.join().unwrap().stop();
+}
+
+#[test]
+fn a_partition_without_a_guest_does_not_start() {
+    if let Some(machine) = machine("kvm no guest", 1, RAM) {
+        let error = machine.partition.start().err().unwrap();
+        assert_eq!(error.to_string(), "no guest has been loaded");
+    }
+}
+
+#[test]
+fn machines_of_impossible_shape_are_refused() {
+    for (vp_count, text) in [(0, "0 virtual processors"), (100_000, "100000 virtual")] {
+        let config = KvmConfig {
+            memory: GuestMemory::new(RAM).unwrap(),
+            vp_count,
+            console: Box::new(std::io::sink()),
+            report: Box::new(std::io::sink()),
+            on_event: None,
+        };
+        match Partition::new(config) {
+            Err(KvmError::Missing { .. } | KvmError::Denied { .. } | KvmError::Capability(_)) => {
+                skip("kvm shapes", "KVM cannot be used");
+            }
+            Err(error) => assert!(error.to_string().starts_with(text), "{error}"),
+            Ok(_) => panic!("{vp_count} processors"),
+        }
+    }
 }
 
 #[test]

@@ -60,6 +60,9 @@ pub enum KvmError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Nothing has been loaded for the processors to run.
+    #[error("no guest has been loaded")]
+    NoGuest,
     /// The host has no thread for a virtual processor.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),

@@ -127,12 +127,9 @@ impl Partition {
     /// Starts all virtual processors, each on a thread of its own.
     ///
     /// # Errors
-    /// [`KvmError`]; no processor runs then.
-    ///
-    /// # Panics
-    /// No guest has been loaded.
+    /// [`KvmError`], for instance that no guest has been loaded; no processor runs then.
     pub fn start(self) -> Result<Running, KvmError> {
-        let entry = self.entry.expect("a guest has been loaded");
+        let entry = self.entry.ok_or(KvmError::NoGuest)?;
         for processor in &self.processors {
             registers::set_entry(&processor.fd, processor.index, &entry)?;
             registers::make_runnable(&processor.fd)?;
