@@ -28,3 +28,6 @@ pub use data::DataBuffer;
 pub use outcome::{Outcome, Statuses};
 pub use table::{Address, Addressing, MAX_LUNS, UnitTable};
 pub use unit::{LogicalUnit, UnsuitableImage};
+
+#[cfg(test)]
+mod tests;

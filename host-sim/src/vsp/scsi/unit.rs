@@ -121,8 +121,9 @@ impl LogicalUnit {
                 None => Outcome::BAD_OPCODE,
             },
         };
-        if let Outcome::Check(sense) = outcome
+        if !outcome.is_good()
             && Opcode(cdb[0]) != Opcode::REQUEST_SENSE
+            && let Some(sense) = outcome.statuses().sense
         {
             self.remember(sense);
         }

@@ -225,3 +225,6 @@ fn refuse(packet: &Packet) -> Reaction {
     }
     Reaction::Answer(reply, None)
 }
+
+#[cfg(test)]
+mod tests;

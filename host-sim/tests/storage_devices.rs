@@ -1,0 +1,197 @@
+//! Controllers as devices: offers, disks that come and go, opening and closing.
+//! Numbers like H3 are those of the conformance checklist.
+
+use std::sync::Arc;
+
+use host_sim::vmbus::vsp::Vsp;
+use host_sim::vsp::storage::testing::{Data, Machine, MemoryDisk, TestChannel};
+use host_sim::vsp::storage::{
+    ConfigError, LunError, StorageController, StorageOptions, UnitAttention,
+};
+use vmbus_core::class;
+use vmbus_core::guid::Guid;
+use vsc_storage::wire::{NtStatus, Operation, Packet, SubChannelCount, Version};
+
+const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
+const TEST_UNIT_READY: [u8; 6] = [0; 6];
+
+fn scsi() -> StorageOptions {
+    StorageOptions::scsi(Guid::from_fields(1, 2, 3, [4; 8]))
+}
+
+fn machine() -> Machine {
+    let machine = Machine::new(scsi());
+    machine
+        .handle
+        .add_lun(0, Arc::new(MemoryDisk::new(1 << 20)))
+        .unwrap();
+    machine
+}
+
+fn sub_channels(channel: &TestChannel, count: u16) -> Packet {
+    let mut packet = channel.message(Operation::CREATE_SUB_CHANNELS);
+    packet.set_payload(&SubChannelCount {
+        count: count.into(),
+    });
+    packet
+}
+
+/// H30, part: disks come and go; each number's command finds what is there.
+#[test]
+fn disks_come_and_go() {
+    let mut machine = Machine::new(scsi());
+    let handle = machine.handle.clone();
+    let mut channel = machine.open_ready();
+    assert_eq!(
+        channel
+            .command(0, &TEST_UNIT_READY, Data::None)
+            .srb
+            .srb_status,
+        0x20
+    );
+    let disk = |size| Arc::new(MemoryDisk::new(size));
+    handle.add_lun(0, disk(4096)).unwrap();
+    handle.add_lun(63, disk(8192)).unwrap();
+    assert_eq!(
+        handle.add_lun(63, disk(4096)),
+        Err(LunError::InUse { lun: 63 })
+    );
+    assert_eq!(
+        handle.add_lun(64, disk(4096)),
+        Err(LunError::Number {
+            lun: 64,
+            highest: 63
+        })
+    );
+    assert_eq!(
+        handle.remove_lun(1).err(),
+        Some(LunError::Absent { lun: 1 })
+    );
+    channel.poll().unwrap();
+    channel.receive().unwrap();
+    for lun in [0, 63] {
+        assert!(channel.command(lun, &TEST_UNIT_READY, Data::None).is_good());
+    }
+    let removed = handle.remove_lun(63).unwrap();
+    assert_eq!(removed.info().size, 8192);
+    channel.poll().unwrap();
+    channel.receive().unwrap();
+    // Closed with the last reference: nobody but us holds it any more.
+    assert_eq!(Arc::strong_count(&removed), 1);
+    let gone = channel.command(63, &TEST_UNIT_READY, Data::None);
+    assert_eq!(
+        (gone.srb.scsi_status, gone.srb.srb_status, gone.header),
+        (2, 0x20, NtStatus::DEVICE_DOES_NOT_EXIST)
+    );
+    assert_eq!(gone.sense(), None);
+    assert!(channel.command(0, &TEST_UNIT_READY, Data::None).is_good());
+}
+
+/// H29: a disk that grew says so once; its capacity is then the new one.
+#[test]
+fn growing_is_reported_once() {
+    let mut machine = machine();
+    let handle = machine.handle.clone();
+    let mut channel = machine.open_ready();
+    let capacity = |channel: &mut TestChannel| {
+        let reply = channel.command(0, &[0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0], Data::In(8));
+        assert!(reply.is_good());
+        u32::from_be_bytes(reply.data[..4].try_into().unwrap())
+    };
+    assert_eq!(capacity(&mut channel), 2047);
+    handle
+        .replace_lun(
+            0,
+            Arc::new(MemoryDisk::new(2 << 20)),
+            UnitAttention::CapacityChanged,
+        )
+        .unwrap();
+    let first = channel.command(0, &READ_10, Data::In(4096));
+    assert_eq!(first.sense_triple(), Some((6, 0x2A, 9)));
+    assert_eq!(first.srb.srb_status, 0x84);
+    assert_eq!(capacity(&mut channel), 4095);
+    assert!(channel.command(0, &READ_10, Data::In(4096)).is_good());
+    handle.raise(0, UnitAttention::ReportedLunsChanged).unwrap();
+    let next = channel.command(0, &TEST_UNIT_READY, Data::None);
+    assert_eq!(next.sense_triple(), Some((6, 0x3F, 0x0E)));
+}
+
+/// H42: a thousand times opened and closed, nothing is left over.
+#[test]
+fn opening_and_closing_leaks_nothing() {
+    let disk = Arc::new(MemoryDisk::new(1 << 20));
+    let mut machine = Machine::new(scsi());
+    machine.handle.add_lun(0, disk.clone()).unwrap();
+    let references = Arc::strong_count(&disk);
+    for round in 0..500 {
+        // Rings of 2 pages each, so that guest memory suffices.
+        let mut channel = machine.open_with_rings(0, 2, 2).unwrap();
+        assert!(channel.initialise(Version::Win10));
+        assert!(channel.command(0, &READ_10, Data::In(4096)).is_good());
+        drop(channel);
+        assert_eq!(disk.flushes(), round + 1, "closing flushes");
+    }
+    assert_eq!(Arc::strong_count(&disk), references);
+    assert!(machine.handle.open_channels().is_empty());
+    let counters = machine.handle.counters();
+    assert_eq!((counters.channels_opened, counters.reads), (500, 500));
+    assert_eq!(counters.bytes_read, 500 * 4096);
+}
+
+#[test]
+fn offers_describe_the_device() {
+    let offer = StorageController::new(scsi()).unwrap().offer();
+    assert_eq!(offer.interface, class::SCSI);
+    assert_eq!(offer.instance, Guid::from_fields(1, 2, 3, [4; 8]));
+    assert_eq!((offer.flags, offer.max_sub_channels), (0, 64));
+    assert_eq!(offer.user_data, [0; 120]);
+
+    let offer = StorageController::new(StorageOptions::ide(1, 0))
+        .unwrap()
+        .offer();
+    assert_eq!(offer.interface, class::IDE);
+    assert_eq!(
+        offer.instance.to_string(),
+        "00000001-0000-8899-0000-000000000000"
+    );
+    assert_eq!((offer.flags, offer.max_sub_channels), (1, 0));
+    let mut expected = [0; 120];
+    expected[2] = 1;
+    expected[8] = 2;
+    assert_eq!(offer.user_data, expected);
+
+    for bytes in [0, 1, 4095, 5000, 0x40_1000] {
+        let refused = StorageController::new(StorageOptions {
+            max_transfer: bytes,
+            ..scsi()
+        });
+        assert_eq!(refused.unwrap_err(), ConfigError::MaxTransfer { bytes });
+    }
+    assert!(StorageController::new(StorageOptions::ide(2, 0)).is_err());
+}
+
+/// An IDE disk: LUN 0 alone, at whatever address, no sub-channels.
+#[test]
+fn ide_disks_work() {
+    let mut machine = Machine::new(StorageOptions::ide(1, 1));
+    let handle = machine.handle.clone();
+    handle
+        .add_lun(0, Arc::new(MemoryDisk::new(1 << 20)))
+        .unwrap();
+    assert!(matches!(
+        handle.add_lun(1, Arc::new(MemoryDisk::new(4096))),
+        Err(LunError::Number { lun: 1, highest: 0 })
+    ));
+    let mut channel = machine.open_ready();
+    assert!(channel.command(0, &READ_10, Data::In(4096)).is_good());
+    assert_eq!(
+        channel.command(1, &READ_10, Data::In(4096)).srb.srb_status,
+        0x20
+    );
+    let message = sub_channels(&channel, 1);
+    assert_eq!(
+        channel.request(&message).status(),
+        NtStatus::INVALID_PARAMETER
+    );
+    assert!(machine.open(1).is_err());
+}
