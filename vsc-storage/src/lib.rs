@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod disk;
+pub mod front;
 pub mod init;
 pub mod queue;
 pub mod scsi;

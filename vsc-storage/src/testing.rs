@@ -1,5 +1,7 @@
 //! A host's end of a channel, for tests: scripted by the test, over rings on the heap.
 
+pub(crate) mod host;
+pub(crate) mod machine;
 pub(crate) mod target;
 
 use std::vec::Vec;

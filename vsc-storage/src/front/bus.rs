@@ -112,7 +112,7 @@ impl StorageController {
             ..OpenOptions::default()
         };
         let channel = bus
-            .open(offer, &ring(options.target_vp))
+            .open(offer, ring(options.target_vp))
             .await
             .map_err(OpenError::Channel)?;
         let controller = Self::start(channel, runtime, kind, options)
@@ -124,7 +124,7 @@ impl StorageController {
             .iter()
             .zip(options.target_vp.saturating_add(1)..)
         {
-            match bus.open(sub_channel, &ring(vp)).await {
+            match bus.open(sub_channel, ring(vp)).await {
                 Ok(channel) => {
                     if let Err(channel) = controller.add_sub_channel(channel) {
                         let _ = channel.close().await;
@@ -148,10 +148,12 @@ async fn offered_sub_channels<R: Runtime, C: Processor>(
     count: usize,
 ) -> Vec<Offer> {
     let deadline = runtime.now().saturating_add(SUB_CHANNEL_TIMEOUT);
-    poll_fn(|_| {
+    poll_fn(|context| {
         let mut offers = bus.offers();
         offers.retain(|offer| !offer.is_primary() && offer.instance() == primary.instance());
         if offers.len() < count && runtime.now() < deadline {
+            // Offers come within moments, and wake nobody but those who take the bus's events.
+            context.waker().wake_by_ref();
             return Poll::Pending;
         }
         offers.sort_by_key(Offer::sub_channel_index);
