@@ -239,9 +239,9 @@ impl<R: Runtime, C: Processor> Bus<R, C> {
     pub async fn open(
         &self,
         offer: &Offer,
-        options: &OpenOptions,
+        options: OpenOptions,
     ) -> Result<Channel<R, C>, BusError> {
-        Channel::open(&self.shared, offer, options).await
+        Channel::open(&self.shared, offer, &options).await
     }
 
     /// Ends the connection (UNLOAD). All channels are gone, and whatever memory the host has had is the

@@ -48,6 +48,7 @@ impl<R: Runtime, C: Processor> Channel<R, C> {
         let pages = (options.outgoing_pages as usize)
             .checked_add(options.incoming_pages as usize)
             .filter(|pages| *pages <= PAGES_MAX)
+            .filter(|_| options.outgoing_pages >= 2 && options.incoming_pages >= 2)
             .ok_or(ring_size)?;
         let key = offer.key;
         // Reserves the channel, so that an attempt to open it twice undoes nothing of the first.

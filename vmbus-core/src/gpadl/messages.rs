@@ -15,7 +15,7 @@ use crate::protocol::{
 /// use vmbus_core::gpadl::{GpadlList, GpadlMessages};
 /// use vmbus_core::protocol::{ChannelId, GpadlId};
 ///
-/// let list = GpadlList::of_pages(0..27u64)?;
+/// let list = GpadlList::of_pages((0..27u32).map(u64::from))?;
 /// let mut messages = GpadlMessages::new(ChannelId(1), GpadlId(2), list);
 /// let mut count = 0;
 /// while let Some(message) = messages.next() {
