@@ -53,10 +53,11 @@ pub(crate) struct HostEnd {
 }
 
 impl Link {
-    /// A channel with rings of `size` data bytes each.
+    /// A channel with `size` data bytes towards the host. The ring towards the guest is large: how
+    /// a host copes with a full one is not the guest's matter.
     pub(crate) fn new(size: u32) -> Self {
         let to_host = HeapRing::new(size);
-        let to_guest = HeapRing::new(size);
+        let to_guest = HeapRing::new(1 << 17);
         let outgoing = OutgoingRing::initialise(to_host.clone());
         let incoming = IncomingRing::initialise(to_guest.clone());
         Self {

@@ -61,13 +61,16 @@ impl StorageController {
     ) -> Result<Self, BringUpError> {
         let timeout = options.init_timeout;
         let result = bring_up(&mut transport, &runtime, options.init(), timeout).await;
-        let negotiated = match result {
+        let mut negotiated = match result {
             Ok(negotiated) => negotiated,
             Err(error) => {
                 let _ = transport.close().await;
                 return Err(error);
             }
         };
+        let (outgoing, _) = transport.rings();
+        let limit = ring_limit(outgoing.largest_cost());
+        negotiated.max_transfer_bytes = negotiated.max_transfer_bytes.min(limit);
         log::info!(
             "storage controller: version {}, transfers of {} bytes, {} of {} sub-channels",
             negotiated.version,
@@ -334,6 +337,14 @@ impl Drop for RescanAgain<'_> {
     fn drop(&mut self) {
         self.0.request_rescan();
     }
+}
+
+/// Longest transfer in bytes of which the ring holds four at a time, whatever their place in their
+/// first page.
+fn ring_limit(largest_cost: u32) -> u32 {
+    // 104 bytes and 8 for each page; one page more than the transfer has if it starts inside one.
+    let pages = (largest_cost / 4).saturating_sub(104) / 8;
+    pages.saturating_sub(1).max(1).saturating_mul(4096)
 }
 
 fn notifier(events: &Arc<Events>) -> Box<dyn Fn() + Send + Sync> {

@@ -4,6 +4,7 @@ mod buffers;
 mod changes;
 mod faults;
 mod flow;
+mod hostile;
 mod moves;
 
 use std::boxed::Box;

@@ -189,7 +189,7 @@ fn g20_busy_is_waited_out() {
 }
 
 #[test]
-fn g19_fault_53_a_disk_that_vanishes_is_gone() {
+fn fault_53_g19_a_disk_that_vanishes_is_gone() {
     let rig = Rig::new(100, 512);
     let disk = rig.disk();
     rig.host.with(|inner| inner.target.disks.clear());

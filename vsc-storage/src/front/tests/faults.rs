@@ -91,11 +91,11 @@ fn a_flood_ends_the_initialisation() {
     panic!("not noticed");
 }
 
+type Read = core::pin::Pin<Box<dyn Future<Output = Result<usize, DiskError>>>>;
+type Task<'a> = core::pin::Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// Starts `count` reads that the host holds back.
-fn hold(
-    rig: &Rig,
-    count: u64,
-) -> Vec<core::pin::Pin<Box<dyn Future<Output = Result<usize, DiskError>>>>> {
+fn hold(rig: &Rig, count: u64) -> Vec<Read> {
     let disk = rig.disk();
     rig.host.with(|inner| inner.behaviour.hold = true);
     let mut reads: Vec<_> = (0..count)
@@ -105,7 +105,7 @@ fn hold(
                 let (result, buffer) = disk.read(lba, disk.buffer(512).unwrap()).await;
                 assert_eq!(buffer.len(), 512, "the buffer comes back");
                 result
-            }) as core::pin::Pin<Box<dyn Future<Output = Result<usize, DiskError>>>>
+            }) as Read
         })
         .collect();
     for read in &mut reads {
@@ -116,12 +116,12 @@ fn hold(
 }
 
 #[test]
-fn g31_fault_53_a_rescind_fails_200_requests_once_each() {
+fn fault_53_g31_a_rescind_fails_200_requests_once_each() {
     let rig = Rig::new(1000, 512);
     let reads = hold(&rig, 200);
     assert_eq!(rig.controller.statistics()[0].outstanding, 200);
     let failed = core::cell::Cell::new(0);
-    let mut tasks: Vec<core::pin::Pin<Box<dyn Future<Output = ()>>>> = reads
+    let mut tasks: Vec<Task<'_>> = reads
         .into_iter()
         .map(|read| {
             let failed = &failed;
@@ -230,7 +230,7 @@ fn fault_17_18_forged_completions_disturb_nothing() {
 }
 
 #[test]
-fn g17_fault_46_a_short_success_is_a_failure() {
+fn fault_46_g17_a_short_success_is_a_failure() {
     let rig = Rig::new(1000, 512);
     let disk = rig.disk();
     for transferred in [0, 511, 512, 1023] {
@@ -288,12 +288,43 @@ fn a_scan_that_is_not_answered_gives_up() {
 
 #[test]
 fn g35_data_that_changes_after_the_copy_is_not_seen() {
-    // A scan's reply is judged on a private copy: the buffer is freed (and overwritten by the
-    // test's allocator) before anybody uses what was read.
+    // What a scan judges is a private copy, made once: later changes of the buffer by the host
+    // change neither the copy nor what was made of it.
     let rig = Rig::new(1000, 512);
+    let mut buffer = rig.controller.buffer(32).unwrap();
+    let mut reply = [0; 32];
+    reply[6..12].copy_from_slice(&[0x03, 0xE7, 0, 0, 2, 0]);
+    buffer.copy_from(0, &reply).unwrap();
+    let outcome = crate::queue::Outcome {
+        result: Ok(()),
+        transferred: 32,
+        requested: 32,
+    };
+    let copy = crate::front::call::received(&outcome, Some(&buffer));
+    buffer.fill(0xFF);
+    let capacity = crate::scsi::parse_capacity_16(&copy).unwrap();
+    assert_eq!((capacity.last_lba, capacity.block_length), (999, 512));
+}
+
+#[test]
+fn fault_52_a_torn_write_is_reported() {
+    let rig = Rig::new(2000, 512);
     let disk = rig.disk();
-    assert_eq!(disk.info().geometry.unwrap().blocks(), 1000);
-    assert_eq!(rig.machine.in_use(), 0);
+    // Three requests, the second of which fails for good.
+    rig.host.with(|inner| {
+        inner.target.log.clear();
+        inner.target.forced.push_back(Reply::good(vec![]));
+        inner.target.forced.push_back(Reply::check(
+            crate::scsi::SenseKey::MEDIUM_ERROR,
+            crate::scsi::AdditionalSense::WRITE_ERROR,
+        ));
+    });
+    let buffer = disk.buffer(700 << 10).unwrap();
+    let (result, buffer) = rig.run(disk.write(0, buffer, crate::disk::Fua::No));
+    assert!(matches!(result, Err(DiskError::Device(_))), "{result:?}");
+    assert_eq!(buffer.len(), 700 << 10);
+    let sent = rig.host.with(|inner| inner.target.log.len());
+    assert_eq!(sent, 2, "nothing is written beyond the failure");
 }
 
 #[test]

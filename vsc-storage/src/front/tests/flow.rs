@@ -93,7 +93,7 @@ fn batches_need_few_signals() {
 }
 
 #[test]
-fn g30_fault_52_a_request_given_up_keeps_its_buffer_until_its_completion() {
+fn fault_52_g30_a_request_given_up_keeps_its_buffer_until_its_completion() {
     let rig = patterned(1 << 14, 16);
     let disk = rig.disk();
     rig.host.with(|inner| inner.behaviour.hold = true);

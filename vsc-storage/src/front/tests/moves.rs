@@ -192,7 +192,7 @@ fn g27_flush_and_fua_follow_the_cache() {
 }
 
 #[test]
-fn g28_fault_52_a_failed_flush_is_reported() {
+fn fault_52_g28_a_failed_flush_is_reported() {
     let rig = with_cache(true, DeviceParameter::empty());
     let disk = rig.disk();
     let fail = |reply: Reply| {

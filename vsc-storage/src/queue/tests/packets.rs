@@ -101,7 +101,7 @@ fn set_sense(srb: &mut Srb, sense: Sense, length: u8) {
 }
 
 #[test]
-fn g17_fault_46_transferred_is_never_more_than_requested() {
+fn fault_46_g17_transferred_is_never_more_than_requested() {
     for (stated, transferred) in [
         (0, 0),
         (512, 512),
@@ -129,7 +129,7 @@ fn fault_46_a_transfer_beyond_the_request_is_counted() {
 }
 
 #[test]
-fn g18_fault_47_sense_is_cut_to_its_room_and_needs_its_flag() {
+fn fault_47_g18_sense_is_cut_to_its_room_and_needs_its_flag() {
     for length in [18, 20, 21, 255] {
         let outcome = outcome(|srb| {
             srb.scsi_status = 2;

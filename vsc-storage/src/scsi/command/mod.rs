@@ -33,7 +33,7 @@ pub enum ModeForm {
 /// Fields of SYNCHRONIZE CACHE.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct SynchronizeCache {
-    /// [`TransferForm::Ten`] or [`TransferForm::Sixteen`].
+    /// Whether it is the sixteen-byte form, else the ten-byte one.
     pub sixteen: bool,
     /// Answer before the flush is done. Hosts ignore it.
     pub immediate: bool,
