@@ -8,12 +8,15 @@ mod support;
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use host_sim::disk::DiskImage;
+use host_sim::host::Traffic;
 
 use support::images;
 use support::one_thread::{OneThread, Walk, Work};
+use support::two_threads::{DEPTH, TwoThreads};
 
 type Image = fn() -> Arc<dyn DiskImage>;
 
@@ -39,5 +42,52 @@ fn one_thread(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, one_thread);
+fn two_threads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("storage");
+    group.throughput(Throughput::Elements(DEPTH as u64));
+    let rows: [(&str, Image, Work); 3] = [
+        ("read_4k_two_threads_qd64", images::memory, Work::Read),
+        ("write_4k_two_threads_qd64", images::memory, Work::Write),
+        ("file_read_4k_two_threads_qd64", images::file, Work::Read),
+    ];
+    for (name, image, work) in rows {
+        // Made once, so that the signals of all the row's samples are counted together.
+        let mut measured: Option<TwoThreads> = None;
+        group.bench_function(name, |bencher| {
+            let ends = measured.get_or_insert_with(|| TwoThreads::new(image()));
+            let mut walk = Walk::new(work);
+            bencher.iter_custom(|iterations| {
+                let count = usize::try_from(iterations).expect("a small number") * DEPTH;
+                let start = Instant::now();
+                ends.run(&mut walk, count);
+                start.elapsed()
+            });
+        });
+        if let Some(ends) = measured {
+            report(name, &ends.traffic());
+        }
+    }
+    group.finish();
+}
+
+/// Prints how many signals a row took.
+fn report(name: &str, traffic: &Traffic) {
+    let each = |signals: u64| {
+        let commands = traffic.storage_commands;
+        format!(
+            "{signals} signals for {commands} requests, 1 for {:.0}",
+            commands as f64 / signals as f64
+        )
+    };
+    println!(
+        "storage/{name}: guest to host {}",
+        each(traffic.guest_signals)
+    );
+    println!(
+        "storage/{name}: host to guest {}",
+        each(traffic.host_interrupts)
+    );
+}
+
+criterion_group!(benches, one_thread, two_threads);
 criterion_main!(benches);

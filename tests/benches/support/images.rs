@@ -7,20 +7,19 @@ use host_sim::disk::{DiskImage, FileStorage, RawDisk, RawOptions};
 use host_sim::vsp::storage::testing::MemoryDisk;
 
 /// Bytes on every measured disk: more than the first caches of a processor, and quickly filled.
-pub const SIZE: u64 = 16 << 20;
+pub(crate) const SIZE: u64 = 16 << 20;
 /// Bytes of one request.
-pub const REQUEST: u64 = 4096;
+pub(crate) const REQUEST: u64 = 4096;
 /// Bytes of a logical block.
-pub const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 
 /// A disk in anonymous memory.
-pub fn memory() -> Arc<dyn DiskImage> {
+pub(crate) fn memory() -> Arc<dyn DiskImage> {
     fill(Arc::new(MemoryDisk::new(SIZE)))
 }
 
 /// A disk in a file without a name, which stays in the page cache.
-#[allow(dead_code, reason = "instruction counts do not use it")]
-pub fn file() -> Arc<dyn DiskImage> {
+pub(crate) fn file() -> Arc<dyn DiskImage> {
     let file: File = tempfile::tempfile().expect("a temporary file");
     file.set_len(SIZE).expect("room for the disk");
     let storage = FileStorage::new(file).expect("a regular file");

@@ -1,4 +1,5 @@
 //! Both ends of the storage stack, ready to be measured.
 
-pub mod images;
-pub mod one_thread;
+pub(crate) mod images;
+pub(crate) mod one_thread;
+pub(crate) mod two_threads;

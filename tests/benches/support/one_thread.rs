@@ -30,34 +30,38 @@ const RING_PAGES: u64 = 17;
 /// First page of the guest's data.
 const DATA_FRAME: u64 = 128;
 /// Requests that can be in flight.
-pub const MOST_IN_FLIGHT: usize = 64;
+pub(crate) const MOST_IN_FLIGHT: usize = 64;
 /// Bytes of the largest packet that the host sends.
 const LARGEST_PACKET: usize = 512;
 
 /// What every request of a round does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
+pub(crate) enum Work {
     /// Reads 4 KiB.
     Read,
     /// Writes 4 KiB.
-    #[allow(dead_code, reason = "instruction counts read only")]
     Write,
 }
 
 /// Commands that cover a disk, one after the other.
-pub struct Walk {
+pub(crate) struct Walk {
     next: u64,
     work: Work,
 }
 
 impl Walk {
     /// From the disk's beginning, over and over.
-    pub fn new(work: Work) -> Self {
+    pub(crate) fn new(work: Work) -> Self {
         Self { next: 0, work }
     }
 
+    /// What the requests do.
+    pub(crate) const fn work(&self) -> Work {
+        self.work
+    }
+
     /// The number of the next request's place, and its command.
-    pub fn next(&mut self) -> (u64, Cdb) {
+    pub(crate) fn next(&mut self) -> (u64, Cdb) {
         let number = self.next;
         self.next = (number + 1) % (SIZE / REQUEST);
         let transfer = Transfer::new(number * REQUEST / BLOCK, (REQUEST / BLOCK) as u32);
@@ -70,7 +74,7 @@ impl Walk {
 }
 
 /// Both ends of one channel.
-pub struct OneThread {
+pub(crate) struct OneThread {
     memory: GuestMemory,
     to_host: OutgoingRing<GuestRing>,
     from_host: IncomingRing<GuestRing>,
@@ -85,7 +89,7 @@ pub struct OneThread {
 
 impl OneThread {
     /// A controller with this disk, initialised at its newest version.
-    pub fn new(image: Arc<dyn DiskImage>) -> Self {
+    pub(crate) fn new(image: Arc<dyn DiskImage>) -> Self {
         let memory = GuestMemory::new(MEMORY_PAGES * PAGE_SIZE).expect("guest memory");
         let mut controller =
             StorageController::new(StorageOptions::scsi(Guid::ZERO)).expect("valid options");
@@ -157,7 +161,7 @@ impl OneThread {
     /// Submits `depth` requests with one commit, has the host serve them, and takes the completions. Each has to be
     /// a success of 4096 bytes.
     #[inline]
-    pub fn run(&mut self, walk: &mut Walk, depth: usize) {
+    pub(crate) fn run(&mut self, walk: &mut Walk, depth: usize) {
         self.round(walk, depth, true);
     }
 
@@ -173,7 +177,7 @@ impl OneThread {
                 byte_offset: 0,
                 page_frames: &frames,
             };
-            let data = match walk.work {
+            let data = match walk.work() {
                 Work::Read => Data::In(range),
                 Work::Write => Data::Out(range),
             };
