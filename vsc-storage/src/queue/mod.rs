@@ -218,6 +218,7 @@ impl<B> RequestQueue<B> {
     /// # Errors
     ///
     /// Gives the context back with the reason; nothing was queued and the batch is unchanged.
+    #[inline]
     pub fn submit<M: RingMemory>(
         &mut self,
         batch: &mut WriteBatch<'_, M>,
@@ -294,6 +295,7 @@ impl<B> RequestQueue<B> {
         packet
     }
 
+    #[inline]
     fn push<M: RingMemory>(
         &mut self,
         batch: &mut WriteBatch<'_, M>,
@@ -348,6 +350,7 @@ impl<B> RequestQueue<B> {
     }
 
     /// Takes a packet from the host.
+    #[inline]
     pub fn receive(&mut self, packet: &IncomingPacket<'_>) -> Received<B> {
         let dropped = match packet.kind {
             _ if self.closed => Dropped::Closed,
@@ -365,6 +368,7 @@ impl<B> RequestQueue<B> {
         Received::Dropped(dropped)
     }
 
+    #[inline]
     fn complete(&mut self, packet: &IncomingPacket<'_>) -> Result<Received<B>, Dropped> {
         let id = packet.transaction_id;
         let length = packet.payload.len();

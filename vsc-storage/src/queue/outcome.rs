@@ -93,6 +93,7 @@ impl Outcome {
 
     /// Judges the host's reply to a request for `requested` bytes.
     #[must_use]
+    #[inline]
     pub fn read(srb: &Srb, requested: u32, version: Version) -> Self {
         let result = judge(srb, version);
         // The stated count means something only with success and with an overrun without flags.
@@ -118,13 +119,20 @@ fn sense_of(srb: &Srb, version: Version) -> Option<Sense> {
     Sense::parse(srb.command_or_sense.get(..length)?)
 }
 
+#[inline]
 fn judge(srb: &Srb, version: Version) -> Result<(), CommandError> {
     let (status, scsi) = (srb.srb_status().code(), srb.scsi_status());
     let good = scsi == ScsiStatus::GOOD || scsi == ScsiStatus::CONDITION_MET;
     if status == SrbStatus::SUCCESS && good {
         return Ok(());
     }
-    Err(match status {
+    Err(failure(srb, version))
+}
+
+#[cold]
+fn failure(srb: &Srb, version: Version) -> CommandError {
+    let (status, scsi) = (srb.srb_status().code(), srb.scsi_status());
+    match status {
         SrbStatus::INVALID_LUN
         | SrbStatus::INVALID_TARGET_ID
         | SrbStatus::INVALID_PATH_ID
@@ -132,7 +140,7 @@ fn judge(srb: &Srb, version: Version) -> Result<(), CommandError> {
         | SrbStatus::NO_HBA => CommandError::DeviceGone,
         _ => {
             if let Some(sense) = sense_of(srb, version) {
-                return Err(CommandError::Check(sense));
+                return CommandError::Check(sense);
             }
             match (status, scsi) {
                 (_, ScsiStatus::RESERVATION_CONFLICT) => CommandError::ReservationConflict,
@@ -164,5 +172,5 @@ fn judge(srb: &Srb, version: Version) -> Result<(), CommandError> {
                 },
             }
         }
-    })
+    }
 }

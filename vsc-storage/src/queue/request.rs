@@ -77,6 +77,7 @@ impl<'a> Request<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn srb(&self, version: Version) -> Srb {
         let (direction, flag) = match self.data {
             Data::None => (DataDirection::None, SrbFlags::empty()),
@@ -139,6 +140,7 @@ impl Reset {
     }
 }
 
+#[inline]
 fn addressed(address: Address, version: Version) -> Srb {
     // Both sizes are small constants.
     let length = u16::try_from(version.srb_size()).unwrap_or(0);

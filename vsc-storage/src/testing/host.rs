@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     pub(crate) most_held: usize,
     /// Commands executed on each channel.
     pub(crate) executed: Vec<usize>,
+    /// Other messages received on each channel.
+    pub(crate) messages: Vec<Vec<Operation>>,
 }
 
 /// The host.
@@ -84,6 +86,7 @@ impl TestHost {
             signals: 0,
             most_held: 0,
             executed: Vec::new(),
+            messages: Vec::new(),
         })))
     }
 
@@ -103,6 +106,7 @@ impl TestHost {
                 held: Vec::new(),
             });
             inner.executed.push(0);
+            inner.messages.push(Vec::new());
             TestTransport {
                 index: inner.channels.len() - 1,
                 outgoing: link.outgoing,
@@ -173,7 +177,10 @@ impl Inner {
         for sent in taken {
             if sent.operation() == Operation::EXECUTE_SRB {
                 self.channels[index].held.push(sent);
-            } else if !self.behaviour.mute {
+                continue;
+            }
+            self.messages[index].push(sent.operation());
+            if !self.behaviour.mute {
                 let reply = self.answer(&sent);
                 self.channels[index].end.complete(sent.id, &reply);
             }

@@ -71,6 +71,7 @@ pub struct Packet {
 impl Packet {
     /// A message with an empty payload of `payload_length` zero bytes (at most 52; more is cut).
     #[must_use]
+    #[inline]
     pub fn new(
         operation: Operation,
         flags: PacketFlags,
@@ -106,15 +107,14 @@ impl Packet {
     /// # Errors
     ///
     /// [`PacketError::NoHeader`] if there are fewer than 12 bytes.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
         let mut layout = Layout::new_zeroed();
         let length = bytes.len().min(MAX_PACKET_SIZE);
         let Some(payload_length) = length.checked_sub(HEADER_SIZE) else {
             return Err(PacketError::NoHeader { length });
         };
-        for (to, from) in layout.as_mut_bytes().iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        copy_prefix(layout.as_mut_bytes(), bytes);
         Ok(Self {
             layout,
             payload_length,
@@ -123,6 +123,7 @@ impl Packet {
 
     /// The message's bytes: header and payload.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         let bytes = self.layout.as_bytes();
         bytes
@@ -160,13 +161,14 @@ impl Packet {
     }
 
     /// Overwrites the first bytes of the payload; what does not fit the message's length is cut.
+    #[inline]
     pub fn set_payload<T: IntoBytes + Immutable>(&mut self, payload: &T) {
-        let room = self.layout.payload.iter_mut().take(self.payload_length);
-        for (to, from) in room.zip(payload.as_bytes()) {
-            *to = *from;
+        if let Some(room) = self.layout.payload.get_mut(..self.payload_length) {
+            copy_prefix(room, payload.as_bytes());
         }
     }
 
+    #[inline]
     fn payload<T: FromBytes>(&self, needed: usize) -> Result<T, PacketError> {
         let short = PacketError::ShortPayload {
             operation: self.operation(),
@@ -223,8 +225,18 @@ impl Packet {
     /// # Errors
     ///
     /// [`PacketError::ShortPayload`] below 36 bytes.
+    #[inline]
     pub fn srb(&self) -> Result<Srb, PacketError> {
         self.payload(SHORT_PAYLOAD_SIZE)
+    }
+}
+
+/// Copies as many bytes as both have.
+#[inline]
+fn copy_prefix(to: &mut [u8], from: &[u8]) {
+    let length = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..length), from.get(..length)) {
+        to.copy_from_slice(from);
     }
 }
 

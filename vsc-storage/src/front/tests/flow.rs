@@ -184,7 +184,7 @@ fn dropped_waiters_pass_their_turn_on() {
 }
 
 #[test]
-fn sub_channels_share_the_load() {
+fn g6_sub_channels_share_the_load_and_negotiate_nothing() {
     let mut disk = TestDisk::new(1000, 512);
     disk.data = pattern(5, DISK);
     let options = ControllerOptions {
@@ -201,7 +201,7 @@ fn sub_channels_share_the_load() {
         let transport = rig.host.open(1 << 14);
         assert!(rig.controller.add_sub_channel(transport).is_ok());
     }
-    // Fault 34: more than were asked for.
+    // More than were asked for.
     let third = rig.host.open(1 << 14);
     assert!(rig.controller.add_sub_channel(third).is_err());
     assert_eq!(rig.controller.info().channels, 3);
@@ -217,6 +217,9 @@ fn sub_channels_share_the_load() {
     rig.run_all(tasks.collect());
     let executed = rig.host.with(|inner| inner.executed.clone());
     assert!(executed[1] == 30 && executed[2] == 30, "{executed:?}");
+    let messages = rig.host.with(|inner| inner.messages.clone());
+    assert_eq!(messages[0].len(), 5);
+    assert!(messages[1].is_empty() && messages[2].is_empty());
 }
 
 #[test]
