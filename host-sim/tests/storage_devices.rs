@@ -195,3 +195,24 @@ fn ide_disks_work() {
     );
     assert!(machine.open(1).is_err());
 }
+
+/// What an operator sees.
+#[test]
+fn snapshots_show_the_controller() {
+    let mut machine = machine();
+    let closed = machine.handle.snapshot();
+    assert_eq!(
+        (closed.state, closed.version, closed.channels),
+        (None, None, vec![])
+    );
+    let mut channel = machine.open_ready();
+    assert!(channel.command(0, &READ_10, Data::In(4096)).is_good());
+    let open = machine.handle.snapshot();
+    assert_eq!(open.version.as_deref(), Some("6.2"));
+    assert_eq!((open.channels, open.disks.len()), (vec![0], 1));
+    assert_eq!(
+        (open.disks[0].size, open.counters.bytes_read),
+        (1 << 20, 4096)
+    );
+    assert_eq!(open.counters.signals, open.counters.batches);
+}

@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use vmbus_core::packet::{IncomingKind, IncomingPacket, OutgoingKind, OutgoingPacket};
-use vmbus_core::ring::{Signal, WriteError};
+use vmbus_core::packet::{IncomingKind, IncomingPacket};
 use vsc_storage::wire::{NtStatus, Operation, Packet, PacketFlags, Version};
 
 use super::MAX_IN_FLIGHT;
 use super::completion::{Completion, ReplyTo};
 use super::counters::ChannelCounters;
 use super::executor::{Executor, Job, Scratch, execute};
+use super::outbox::{MESSAGE_COST, Outbox};
 use super::protocol::{self, Event, Protocol, Reaction, State};
 use super::request::{Command, GuestBuffer, Malformed};
 use super::shared::{CommandRecord, Observer, Shared};
@@ -18,8 +18,6 @@ use crate::memory::GuestMemory;
 use crate::vmbus::vsp::{ChannelFault, ChannelIo, ChannelServices, NextPoll, VspChannel};
 use crate::vsp::scsi::UnitTable;
 
-/// Ring cost of the largest message to the guest: descriptor, 64 bytes, trailer.
-const ANSWER_COST: u32 = 16 + 64 + 8;
 /// Requests read before their completions are written.
 const BATCH: usize = 64;
 /// Batches per poll.
@@ -38,12 +36,6 @@ pub(super) enum Role {
     Primary(Protocol),
     /// A sub-channel, by its number.
     Sub(u16),
-}
-
-/// An answer to be written.
-struct Answer {
-    transaction_id: u64,
-    packet: Packet,
 }
 
 /// Why reading requests stopped.
@@ -79,14 +71,12 @@ pub(super) struct StorageChannel {
     /// Commands with the executor.
     submitted: usize,
     collected: Vec<Completion>,
-    answers: Vec<Answer>,
+    outbox: Outbox,
     /// What follows when all answers are written.
     events: Vec<Event>,
     /// The protocol's state has changed and has to be published when all answers are written.
     state_changed: bool,
     dropped_in_a_row: u32,
-    /// The guest has been asked to signal when it makes room.
-    announced: bool,
 }
 
 impl StorageChannel {
@@ -124,11 +114,10 @@ impl StorageChannel {
             held: VecDeque::new(),
             submitted: 0,
             collected: Vec::new(),
-            answers: Vec::new(),
+            outbox: Outbox::default(),
             events: Vec::new(),
             state_changed: false,
             dropped_in_a_row: 0,
-            announced: false,
         }
     }
 
@@ -149,6 +138,11 @@ impl StorageChannel {
     /// Commands that have been read and not been executed yet.
     fn in_flight(&self) -> usize {
         self.submitted + self.held.len()
+    }
+
+    /// Messages that room in the ring has to be kept for.
+    fn owed(&self) -> usize {
+        self.in_flight() + self.outbox.len() + usize::from(self.has_announcement())
     }
 
     /// Whether the guest is to be told that the set of disks changed.
@@ -191,8 +185,8 @@ impl StorageChannel {
 
     /// Reads requests and executes them, as many as there is room for completions.
     fn receive(&mut self, io: &mut ChannelIo<'_>) -> Result<Stop, ChannelFault> {
-        let owed = self.in_flight() + self.answers.len() + usize::from(self.has_announcement());
-        let room = (io.outgoing.free_space()? / ANSWER_COST) as usize;
+        let owed = self.owed();
+        let room = (io.outgoing.free_space()? / MESSAGE_COST) as usize;
         let room = room.saturating_sub(owed);
         let queue_room = self.capacity(io).saturating_sub(self.in_flight());
         let allowed = room.min(queue_room).min(BATCH);
@@ -228,7 +222,7 @@ impl StorageChannel {
 
     /// Commands that may be in flight: their completions have to fit an empty ring, beside an announcement.
     fn capacity(&self, io: &ChannelIo<'_>) -> usize {
-        let answers = (io.outgoing.largest_cost() / ANSWER_COST) as usize;
+        let answers = (io.outgoing.largest_cost() / MESSAGE_COST) as usize;
         MAX_IN_FLIGHT.min(answers.saturating_sub(1))
     }
 
@@ -305,7 +299,7 @@ impl StorageChannel {
         }
         self.events.extend(event);
         self.state_changed = true;
-        self.answer(reply, packet);
+        self.outbox.push(reply, packet);
     }
 
     #[cold]
@@ -313,7 +307,7 @@ impl StorageChannel {
         self.counters.malformed.increment();
         self.buffers.push(buffer);
         let packet = reply.refuse(malformed, self.version());
-        self.answer(reply, packet);
+        self.outbox.push(reply, packet);
     }
 
     #[inline]
@@ -359,73 +353,37 @@ impl StorageChannel {
         self.buffers.push(buffer);
         if reply.wanted {
             let packet = reply.complete(&outcome, self.version());
-            self.answer(reply, packet);
+            self.outbox.push(reply, packet);
         }
     }
 
-    #[inline]
-    fn answer(&mut self, reply: ReplyTo, packet: Packet) {
-        if reply.wanted {
-            self.answers.push(Answer {
-                transaction_id: reply.transaction_id,
-                packet,
-            });
-        }
-    }
-
-    /// Writes the answers, all published at once.
+    /// Writes the answers and, if the set of disks has changed, an announcement.
     fn send(&mut self, io: &mut ChannelIo<'_>) -> Result<(), ChannelFault> {
-        let announcement = self.has_announcement();
-        if self.answers.is_empty() && !announcement {
-            // Messages that want no answer may have changed the state nevertheless.
-            self.follow_up();
-            return Ok(());
-        }
-        if self.announced {
-            io.outgoing.withdraw_blocked();
-            self.announced = false;
-        }
-        let mut batch = io.outgoing.batch()?;
-        let mut written = 0;
-        for answer in &self.answers {
-            let payload = [answer.packet.as_bytes()];
-            match batch.push(&OutgoingPacket {
-                transaction_id: answer.transaction_id,
-                completion_requested: false,
-                kind: OutgoingKind::Completion,
-                payload: &payload,
-            }) {
-                Ok(()) => written += 1,
-                // Room was reserved for all; the guest has taken it back, and waits for it now.
-                Err(WriteError::Full { .. }) => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if announcement && batch.free_space() >= ANSWER_COST && self.shared.take_bus_change() {
-            let version = self.version();
+        let version = self.version();
+        let mut announcement = None;
+        if self.has_announcement() {
             if version.has_enumerate_bus() {
-                let packet = Packet::new(
+                announcement = Some(Packet::new(
                     Operation::ENUMERATE_BUS,
                     PacketFlags::empty(),
                     NtStatus::SUCCESS,
                     version.srb_size(),
-                );
-                self.counters.bus_changes.increment();
-                batch.push(&OutgoingPacket {
-                    transaction_id: 0,
-                    completion_requested: false,
-                    kind: OutgoingKind::InBand,
-                    payload: &[packet.as_bytes()],
-                })?;
+                ));
+            } else {
+                self.shared.take_bus_change();
             }
         }
-        let signal = batch.commit();
-        self.counters.batches.increment();
-        if signal == Signal::Needed {
-            self.counters.signals.increment();
+        // The note is taken before what it is about is looked at by the guest, so that no change gets lost.
+        if let Some(packet) = &announcement {
+            self.shared.take_bus_change();
+            if self.outbox.write(io, Some(packet), &self.counters)? {
+                self.counters.bus_changes.increment();
+            } else {
+                self.shared.note_bus_change();
+            }
+        } else {
+            self.outbox.write(io, None, &self.counters)?;
         }
-        io.notify(signal);
-        self.answers.drain(..written);
         self.follow_up();
         Ok(())
     }
@@ -433,7 +391,7 @@ impl StorageChannel {
     /// Does what is to be done once the guest has all its answers.
     #[inline]
     fn follow_up(&mut self) {
-        if !self.state_changed || !self.answers.is_empty() {
+        if !self.state_changed || !self.outbox.is_empty() {
             return;
         }
         self.state_changed = false;
@@ -447,17 +405,6 @@ impl StorageChannel {
                 Event::OfferSubChannels(count) => self.services.sub_channels.request(count),
             }
         }
-    }
-
-    /// Asks the guest to signal when there is room for what is owed and one answer more. `true`: there is.
-    fn ask_for_room(&mut self, io: &mut ChannelIo<'_>) -> Result<bool, ChannelFault> {
-        let owed = self.in_flight() + self.answers.len() + usize::from(self.has_announcement());
-        let needed = u32::try_from(owed + 1)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(ANSWER_COST);
-        let room = io.outgoing.announce_blocked(needed)?;
-        self.announced = !room;
-        Ok(room)
     }
 }
 
@@ -477,11 +424,19 @@ impl VspChannel for StorageChannel {
         self.refresh_units();
         self.release_held(io.memory, io.now);
         for _ in 0..ROUNDS {
-            let stop = self.receive(io)?;
+            let stop = match self.receive(io) {
+                Ok(stop) => stop,
+                Err(fault) => {
+                    // What was asked for before the fault has been done, and is answered.
+                    self.collect(io.now);
+                    self.send(io)?;
+                    return Err(fault);
+                }
+            };
             // After reading, so that the time when the newest command is due is known.
             let due = self.collect(io.now);
             self.send(io)?;
-            let unsent = !self.answers.is_empty() || self.has_announcement();
+            let unsent = !self.outbox.is_empty() || self.has_announcement();
             match stop {
                 Stop::Batch => {}
                 Stop::Drained if !unsent => return Ok(wait(io, due, false)),
@@ -493,7 +448,8 @@ impl VspChannel for StorageChannel {
                     }
                 }
                 _ => {
-                    if !self.ask_for_room(io)? {
+                    let messages = self.owed() + 1;
+                    if !self.outbox.ask_for_room(io, messages)? {
                         self.counters.ring_full.increment();
                         if stop != Stop::Drained {
                             io.hold_input();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use thiserror::Error;
 use vsc_storage::wire::Version;
 
@@ -37,6 +38,36 @@ pub enum LunError {
     /// The image cannot be a SCSI disk.
     #[error(transparent)]
     Image(#[from] UnsuitableImage),
+}
+
+/// A controller at one moment, for inspection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StorageSnapshot {
+    /// How far the guest's initialisation has come; `None` while the primary channel is closed.
+    pub state: Option<State>,
+    /// The protocol version in force, as "6.2".
+    pub version: Option<String>,
+    /// Indices of the open channels, ascending; 0 is the primary one.
+    pub channels: Vec<u16>,
+    /// The disks.
+    pub disks: Vec<DiskSnapshot>,
+    /// What has been done.
+    pub counters: StorageCounters,
+}
+
+/// A disk in a [`StorageSnapshot`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DiskSnapshot {
+    /// Its number.
+    pub lun: u8,
+    /// Layout of the image.
+    pub format: String,
+    /// Bytes on the disk.
+    pub size: u64,
+    /// Bytes in a logical sector.
+    pub logical_sector_size: u32,
+    /// Whether changes are refused.
+    pub read_only: bool,
 }
 
 /// Access to a controller from outside of the server: any thread, any time. Cheap to clone; outlives the
@@ -156,6 +187,25 @@ impl StorageHandle {
     #[must_use]
     pub fn open_channels(&self) -> Vec<u16> {
         self.shared.open_channels()
+    }
+
+    /// All of it at once.
+    #[must_use]
+    pub fn snapshot(&self) -> StorageSnapshot {
+        let disks = self.luns().into_iter().map(|(lun, info)| DiskSnapshot {
+            lun,
+            format: info.format.to_string(),
+            size: info.size,
+            logical_sector_size: info.logical_sector_size,
+            read_only: info.read_only,
+        });
+        StorageSnapshot {
+            state: self.state(),
+            version: self.version().map(|version| version.to_string()),
+            channels: self.open_channels(),
+            disks: disks.collect(),
+            counters: self.counters(),
+        }
     }
 
     fn check(&self, lun: u8) -> Result<(), LunError> {

@@ -26,6 +26,7 @@ mod controller;
 mod counters;
 pub mod executor;
 mod handle;
+mod outbox;
 pub mod protocol;
 mod request;
 mod shared;
@@ -34,7 +35,7 @@ pub mod testing;
 pub use completion::Completion;
 pub use controller::{ConfigError, StorageController, StorageOptions};
 pub use counters::StorageCounters;
-pub use handle::{LunError, StorageHandle};
+pub use handle::{DiskSnapshot, LunError, StorageHandle, StorageSnapshot};
 pub use shared::{CommandRecord, Observer};
 
 pub use super::scsi::{Addressing, UnitAttention};

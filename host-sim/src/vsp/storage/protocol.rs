@@ -3,6 +3,7 @@
 //! One [`Protocol`] belongs to a controller's primary channel and lasts as long as that is open. Sub-channels
 //! negotiate nothing; [`sub_channel`] answers for them.
 
+use serde::Serialize;
 use vsc_storage::scsi::ScsiStatus;
 use vsc_storage::wire::{
     ChannelProperties, NtStatus, Operation, Packet, PropertyFlags, Srb, SrbStatus, Version,
@@ -21,7 +22,8 @@ pub struct Limits {
 }
 
 /// How far the initialisation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Nothing received; [`Operation::BEGIN_INIT`] comes next.
     Begin,

@@ -104,10 +104,15 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::Release);
         drop(units);
         if announce {
-            self.bus_changed.store(true, Ordering::Release);
+            self.note_bus_change();
         }
         self.wake_all();
         result
+    }
+
+    /// Notes that the guest has to be told of a change.
+    pub(super) fn note_bus_change(&self) {
+        self.bus_changed.store(true, Ordering::Release);
     }
 
     /// Takes the note that the guest has to be told of a change.
