@@ -139,6 +139,7 @@ fn fault_39_ranges_that_overflow_stop_the_channel() {
         vec![],
     ] {
         let mut setup = setup();
+        let good = setup.channel.submit(0, &[0; 6], Data::None, &[]);
         let message = setup.channel.command_message(0, &READ_10, Data::In(4096));
         forge(&mut setup.channel, &extension, message.as_bytes());
         let fault = setup.channel.poll().unwrap_err();
