@@ -1,194 +1,172 @@
 //! `cargo xtask bench`: our figures beside the stated ones, measured in one run on this machine.
 
-use std::path::{Path, PathBuf};
+mod instructions;
+mod rows;
 
-use crate::run::{self, Error, cargo, check, say};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::run::{self, Error, cargo, say};
+use rows::{BENCHES, ROWS, Row};
 
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only the benches whose names contain this
+    /// Only the rows whose benches have names that contain this
     filter: Option<String>,
     /// Seconds of measurement for each row
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
 }
 
-/// One row of the design's table of figures.
-struct Row {
-    work: &'static str,
-    /// Criterion's `group/function`.
-    id: &'static str,
-    /// What one iteration does, to divide by.
-    operations: f64,
-    /// The stated figure, in nanoseconds an operation.
-    stated: Option<f64>,
+/// Benches print the signals of their rows in lines with these words.
+const SIGNALS: &str = " signals for ";
+
+/// Criterion's estimate of one row, in nanoseconds an operation.
+#[derive(Clone, Copy)]
+struct Figure {
+    median: f64,
+    /// The 95 % confidence interval of the median.
+    low: f64,
+    high: f64,
 }
-
-const fn row(work: &'static str, id: &'static str, operations: f64, stated: Option<f64>) -> Row {
-    Row {
-        work,
-        id,
-        operations,
-        stated,
-    }
-}
-
-/// The packages and bench targets that hold the rows.
-const BENCHES: [(&str, &str); 2] = [("vmbus-core", "ring"), ("e2e-tests", "storage")];
-
-const ROWS: [Row; 9] = [
-    row(
-        "ring: 64 B in-band, write+commit+read+commit",
-        "ring/in_band_64",
-        1.0,
-        Some(38.0),
-    ),
-    row(
-        "ring: the same, 16 committed together",
-        "ring/in_band_64_batch_16",
-        16.0,
-        Some(24.0),
-    ),
-    row(
-        "ring: 1.5 KiB packet, send + receive",
-        "ring/in_band_1536",
-        1.0,
-        Some(81.0),
-    ),
-    row(
-        "ring: GPA-direct, 64 B + 1 page",
-        "ring/gpa_direct_1",
-        1.0,
-        Some(74.0),
-    ),
-    row(
-        "ring: GPA-direct, 64 B + 64 pages",
-        "ring/gpa_direct_64",
-        1.0,
-        Some(86.0),
-    ),
-    row(
-        "storage: 4 KiB read, one thread, QD 1",
-        "storage/read_4k_qd1",
-        1.0,
-        Some(1350.0),
-    ),
-    row(
-        "storage: 4 KiB read, one thread, QD 16",
-        "storage/read_4k_qd16",
-        16.0,
-        Some(670.0),
-    ),
-    row(
-        "storage: 4 KiB read, two threads, QD 64",
-        "storage/read_4k_two_threads_qd64",
-        64.0,
-        Some(3333.0),
-    ),
-    row(
-        "storage: 4 KiB write, one thread, QD 16",
-        "storage/write_4k_qd16",
-        16.0,
-        None,
-    ),
-];
 
 /// Runs criterion, then reads its estimates and prints the table.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    let begun = SystemTime::now();
+    let mut signals = Vec::new();
+    let mut busy = load();
     for (package, bench) in BENCHES {
         say(&format!("measuring {package}: {bench}"));
         let mut command = cargo();
         command.args(["bench", "--quiet", "-p", package, "--bench", bench, "--"]);
+        let seconds = options.seconds.to_string();
         command.args([
             "--noplot",
+            "--warm-up-time",
+            "1",
             "--measurement-time",
-            &options.seconds.to_string(),
+            &seconds,
         ]);
         if let Some(filter) = &options.filter {
             command.arg(filter);
         }
-        check(&mut command)?;
-    }
-    let home = std::env::var_os("CRITERION_HOME")
-        .map_or_else(|| run::target_dir().join("criterion"), PathBuf::from);
-    println!(
-        "\n{:<48} {:>10} {:>10}  verdict",
-        "work (one operation)", "ours", "stated"
-    );
-    for row in &ROWS {
-        let Some(nanoseconds) = median(&home, row.id) else {
-            continue;
-        };
-        let ours = nanoseconds / row.operations;
-        let stated = row
-            .stated
-            .map_or_else(|| "-".to_owned(), |stated| format!("{stated:.0} ns"));
-        let verdict = match row.stated {
-            Some(stated) if ours <= stated => "at or below",
-            Some(_) => "ABOVE",
-            None => "no peer figure",
-        };
-        println!(
-            "{:<48} {:>10} {:>10}  {verdict}",
-            row.work,
-            format!("{ours:.1} ns"),
-            stated
+        let shown = run::show(&mut command)?;
+        shown.outcome?;
+        signals.extend(
+            shown
+                .lines
+                .into_iter()
+                .filter(|line| line.contains(SIGNALS)),
         );
+        busy = f64::max(busy, load());
     }
-    instructions()
-}
-
-/// Criterion's median estimate, in nanoseconds an iteration.
-fn median(home: &Path, id: &str) -> Option<f64> {
-    let text = std::fs::read_to_string(home.join(id).join("new/estimates.json")).ok()?;
-    let estimates: serde_json::Value = serde_json::from_str(&text).ok()?;
-    estimates.get("median")?.get("point_estimate")?.as_f64()
-}
-
-/// Instruction counts of fixed amounts of the same work, where a counter is present.
-fn instructions() -> Result<(), Error> {
-    if !run::works("valgrind", &["--version"]) {
-        println!("\ninstruction counts: valgrind is not installed");
-        return Ok(());
+    print(begun);
+    if !signals.is_empty() {
+        println!("\nsignals, all of the rows' samples, counted exactly:");
+        signals.iter().for_each(|line| println!("  {line}"));
     }
-    say("counting instructions with valgrind");
-    check(cargo().args([
-        "build",
-        "--release",
-        "--quiet",
-        "-p",
-        "e2e-tests",
-        "--example",
-        "instruction_counts",
-    ]))?;
-    let program = run::target_dir().join("release/examples/instruction_counts");
-    println!("\ninstructions per operation (callgrind, exact):");
-    for work in [
-        "in_band_64",
-        "in_band_1536",
-        "gpa_direct_64",
-        "storage_read_4k",
-    ] {
-        let few = count(&program, work, 1_000)?;
-        let many = count(&program, work, 11_000)?;
-        println!("  {work:<20} {:>8.1}", (many - few) as f64 / 10_000.0);
+    instructions::print()?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    if busy > 1.5 + processors as f64 {
+        println!(
+            "\nThe machine was busy with other work: a load of {busy:.1} on {processors} processors. \
+             Times of two threads suffer most; instruction and signal counts do not."
+        );
     }
     Ok(())
 }
 
-/// Instructions that the program executes for `operations` operations, start-up included.
-fn count(program: &Path, work: &str, operations: u64) -> Result<u64, Error> {
-    let output = std::process::Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(program)
-        .args([work, &operations.to_string()])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text
-        .lines()
-        .find_map(|line| line.split("Collected :").nth(1));
-    collected
-        .and_then(|digits| digits.trim().parse().ok())
-        .ok_or_else(|| Error::new(format!("valgrind printed no count for {work}: {text}")))
+/// Prints the rows that have been measured since `begun`.
+fn print(begun: SystemTime) {
+    let home = std::env::var_os("CRITERION_HOME")
+        .map_or_else(|| run::target_dir().join("criterion"), PathBuf::from);
+    println!(
+        "\n{:<46} {:>9} {:>19} {:>9}  verdict",
+        "one operation (nanoseconds)", "median", "95 % interval", "stated"
+    );
+    for row in &ROWS {
+        let Some(figure) = figure(&home, row, begun) else {
+            continue;
+        };
+        let stated = row
+            .stated
+            .map_or_else(|| "-".to_owned(), |stated| format!("{stated:.0}"));
+        println!(
+            "{:<46} {:>9.1} {:>19} {stated:>9}  {}",
+            row.work,
+            figure.median,
+            format!("{:.1} - {:.1}", figure.low, figure.high),
+            verdict(&figure, row.stated)
+        );
+    }
+}
+
+/// What a figure means beside the stated one. Where the interval includes the stated figure, the run does not tell.
+fn verdict(figure: &Figure, stated: Option<f64>) -> &'static str {
+    match stated {
+        None => "no figure stated",
+        Some(stated) if figure.high <= stated => "at or below",
+        Some(stated) if figure.low > stated => "ABOVE",
+        Some(_) => "about the same",
+    }
+}
+
+/// What criterion has found for a row since `begun`; earlier runs do not count.
+fn figure(home: &Path, row: &Row, begun: SystemTime) -> Option<Figure> {
+    let path = home.join(row.id).join("new/estimates.json");
+    if path.metadata().ok()?.modified().ok()? < begun {
+        return None;
+    }
+    let text = std::fs::read_to_string(path).ok()?;
+    let estimates: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let median = estimates.get("median")?;
+    let interval = median.get("confidence_interval")?;
+    let each = |value: &serde_json::Value| Some(value.as_f64()? / row.operations);
+    Some(Figure {
+        median: each(median.get("point_estimate")?)?,
+        low: each(interval.get("lower_bound")?)?,
+        high: each(interval.get("upper_bound")?)?,
+    })
+}
+
+/// Processes that were ready to run during the last minute, on average; 0 where the system does not say.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = text.split_whitespace().next();
+    first.and_then(|load| load.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_follow_the_interval() {
+        let figure = Figure {
+            median: 10.0,
+            low: 9.0,
+            high: 11.0,
+        };
+        assert_eq!(verdict(&figure, None), "no figure stated");
+        assert_eq!(verdict(&figure, Some(11.0)), "at or below");
+        assert_eq!(verdict(&figure, Some(10.5)), "about the same");
+        assert_eq!(verdict(&figure, Some(9.0)), "about the same");
+        assert_eq!(verdict(&figure, Some(8.9)), "ABOVE");
+    }
+
+    #[test]
+    fn estimates_of_this_run_are_read() {
+        let home = tempfile::tempdir().unwrap();
+        let row = &ROWS[1];
+        let folder = home.path().join(row.id).join("new");
+        std::fs::create_dir_all(&folder).unwrap();
+        let begun = SystemTime::now();
+        let estimates = r#"{"median":{"confidence_interval":{"lower_bound":16.0,"upper_bound":48.0},"point_estimate":32.0}}"#;
+        std::fs::write(folder.join("estimates.json"), estimates).unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(60);
+        assert!(figure(home.path(), row, later).is_none());
+        let figure = figure(home.path(), row, begun - std::time::Duration::from_secs(60)).unwrap();
+        assert!((figure.median, figure.low, figure.high) == (2.0, 1.0, 3.0));
+    }
 }
