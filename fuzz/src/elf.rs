@@ -35,7 +35,7 @@ pub(crate) fn run(bytes: &[u8]) {
     }
     let fits = image.end() <= RAM && image.segments[0].address >= LOWEST;
     // Mapping memory takes longer than all the rest.
-    if !fits && bytes.len() % 8 != 0 {
+    if !fits && !bytes.len().is_multiple_of(8) {
         return;
     }
     let memory = GuestMemory::new(RAM).expect("a small mapping");

@@ -278,7 +278,6 @@ impl Guest {
         match self.queue.submit_reset(&mut batch, reset, self.next) {
             // Sometimes the guest thinks better of it.
             Ok(id) if input.u8() == 1 => {
-                drop(batch);
                 assert_eq!(self.queue.withdraw(id), Some(self.next));
             }
             Ok(id) => {
