@@ -3,7 +3,7 @@
 //! Nothing of KVM's own Hyper-V support is used, and none is needed: CPUID leaves are set, synthetic MSRs and the
 //! hypercall page exit to [`Hv`](crate::hv::Hv), interrupts are MSIs to the in-kernel local APICs.
 //!
-//! [`Partition`] is made, given a guest, and started; [`Running`] is waited for or stopped. [`probe`] tells whether a
+//! [`Partition`] is made, given a guest, and started; [`Running`] is waited for or stopped. [`probe()`] tells whether a
 //! machine's KVM is fit for use.
 
 mod clock;
