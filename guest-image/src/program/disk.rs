@@ -320,6 +320,8 @@ impl<'a, E: Environment> Show<'a, E> {
             count,
             random,
         } = work;
+        // A disk may be smaller than one such read.
+        let length = usize::try_from(self.geometry.bytes()).map_or(length, |size| size.min(length));
         let blocks = length as u64 / u64::from(self.geometry.block_size());
         let places = (self.geometry.blocks() / blocks.max(1)).max(1);
         let mut generator = Random(0xD15C);

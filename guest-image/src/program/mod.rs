@@ -8,12 +8,14 @@
 //! |---|---|
 //! | `demo` | hash every read-only disk, write to every other one, measure; without it, only describe the disks |
 //! | `slow` | do little of everything: the processor is emulated |
+//! | `write-load=SEED:FIRST` | write to the first writable disk until the machine dies: [`write_load`] |
 //! | `vmbus=V` | newest VMBus version to propose, such as `5.3` |
 
 mod bring_up;
 pub mod disk;
 pub mod partition_table;
 mod services;
+pub mod write_load;
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -30,6 +32,7 @@ use vsc_storage::front::{ControllerOptions, Disk, StorageController};
 
 use crate::environment::Environment;
 use disk::{Show, Work};
+use write_load::WriteLoad;
 
 /// Power-off status of a program that could not do its work.
 const STATUS_FAILED: u8 = 1;
@@ -73,6 +76,7 @@ struct Plan {
     demo: bool,
     slow: bool,
     newest: ProtocolVersion,
+    write_load: Option<WriteLoad>,
 }
 
 impl Plan {
@@ -81,11 +85,13 @@ impl Plan {
             demo: false,
             slow: false,
             newest: ProtocolVersion::NEWEST,
+            write_load: None,
         };
         for word in command_line.split_ascii_whitespace() {
             match word.split_once('=') {
                 None if word == "demo" => plan.demo = true,
                 None if word == "slow" => plan.slow = true,
+                Some(("write-load", load)) => plan.write_load = WriteLoad::parse(load),
                 Some(("vmbus", version)) => {
                     let known = ProtocolVersion::ALL_NEWEST_FIRST;
                     let found = known.into_iter().find(|known| known.to_string() == version);
@@ -200,6 +206,9 @@ async fn show_disks<E: Environment>(
             .await
             .map_err(|error| Failure::new("scan", error))?
         {
+            if let Some(load) = plan.write_load.filter(|_| !disk.info().read_only) {
+                return write_load::run(environment, load, &disk).await;
+            }
             show_disk(environment, plan, number, &disk)
                 .await
                 .map_err(|error| Failure::new(&alloc::format!("disk {number}"), error))?;

@@ -86,7 +86,7 @@ where
         ..OpenOptions::default()
     };
     let failed = |error| Failure::new("integration service", error);
-    let mut channel = bus.open(offer, &options).await.map_err(failed)?;
+    let mut channel = bus.open(offer, options).await.map_err(failed)?;
     let event = channel.event();
     let mut buffer = vec![0; BUFFER];
     'life: loop {

@@ -88,7 +88,13 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         on_console: console(options.json),
         on_report: {
             let (notes, counters) = (Arc::clone(&notes), Arc::clone(&counters));
-            Box::new(move |line| take_note(&mut lock(&notes), counters.get(), line))
+            let show = !options.demo && !options.json;
+            Box::new(move |line| {
+                if show {
+                    println!("report: {line}");
+                }
+                take_note(&mut lock(&notes), counters.get(), line);
+            })
         },
     };
     let prepared = guest::prepare(backend.name, config)?;
