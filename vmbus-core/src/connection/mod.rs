@@ -47,6 +47,7 @@ mod channels;
 mod error;
 mod event;
 mod expiry;
+mod late;
 mod memory;
 mod negotiation;
 mod offers;
@@ -64,6 +65,7 @@ pub use outgoing::Outgoing;
 pub use requests::OpenRequest;
 
 use channels::ChannelRecord;
+use late::Late;
 use memory::GpadlRecord;
 use negotiation::Phase;
 use outgoing::Purpose;
@@ -131,6 +133,8 @@ pub struct Connection {
     next_open_id: u32,
     queue: VecDeque<Purpose>,
     events: VecDeque<Event>,
+    /// Answers that rescinds have overtaken.
+    late: VecDeque<Late>,
     counters: Counters,
 }
 
@@ -154,6 +158,7 @@ impl Connection {
             next_open_id: 1,
             queue: VecDeque::new(),
             events: VecDeque::new(),
+            late: VecDeque::new(),
             counters: Counters {
                 received: 0,
                 unknown_type: 0,
@@ -163,6 +168,7 @@ impl Connection {
                 unknown_channel: 0,
                 duplicate_offers: 0,
                 invalid_offers: 0,
+                late: 0,
                 not_posted: 0,
             },
         }
@@ -200,7 +206,15 @@ impl Connection {
                 self.unload_confirmed();
                 Ok(())
             }
-            (Phase::Connected { .. }, message) => self.handle_connected(message),
+            (Phase::Connected { .. }, message) => match self.handle_connected(message) {
+                Err(MessageError::UnexpectedReply { .. } | MessageError::UnknownChannel { .. })
+                    if self.take_late(&message) =>
+                {
+                    self.counters.late = self.counters.late.saturating_add(1);
+                    Ok(())
+                }
+                result => result,
+            },
             (_, message) => Err(MessageError::UnexpectedReply {
                 message_type: message.message_type(),
             }),

@@ -192,6 +192,7 @@ impl Connection {
     /// GPADLs stay: the host may still see the memory.
     fn abandon_session(&mut self) {
         self.session = self.session.wrapping_add(1);
+        self.late.clear();
         // A GPADL of which the host has not heard is not its to see.
         let unsent: alloc::vec::Vec<_> = self
             .queue

@@ -85,8 +85,10 @@ impl Connection {
         if record.gone {
             return Err(MessageError::UnexpectedReply { message_type });
         }
-        record.gone = true;
         let key = record.key(id);
+        self.remember_late(key);
+        let record = self.named(message_type, id)?;
+        record.gone = true;
         let modifying = record.modifying.take();
         if let Link::Opening { .. } | Link::Abandoned { .. } = record.link {
             let waiting = matches!(record.link, Link::Opening { .. });

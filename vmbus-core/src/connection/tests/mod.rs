@@ -7,6 +7,7 @@ mod memory;
 mod negotiation;
 mod offers;
 mod random;
+mod rescind;
 
 use alloc::boxed::Box;
 use alloc::vec;
