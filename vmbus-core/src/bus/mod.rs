@@ -9,6 +9,7 @@
 //! Inside are spinning locks. Never call anything here from a handler that may have interrupted it on the
 //! same processor; kernels that want to work in their handlers drive the cores themselves.
 
+mod crash;
 mod memory;
 mod offer;
 mod options;
@@ -28,6 +29,7 @@ use core::task::Poll;
 
 use hypercall::Processor;
 
+pub use crash::unload_after_crash;
 pub use offer::{BusEvent, Offer};
 pub use options::{BusError, BusOptions, BusProcessor, OpenOptions, SECOND};
 

@@ -2,6 +2,7 @@ use hypercall::call::Status;
 
 use super::*;
 use crate::connection::ConnectError;
+use crate::platform::{Platform, Runtime};
 use crate::protocol::UnloadResponse;
 
 #[test]
@@ -192,6 +193,50 @@ fn disconnect_gives_everything_back() {
     assert_eq!(machine.host().count(7), 0, "UNLOAD closes");
     drop(bus);
     assert_eq!(machine.allocated(), 0);
+}
+
+/// Statement 30: the slots are polled without the bus, which the crash may have stopped at any point.
+#[test]
+fn a_crashed_system_unloads() {
+    for (answers, expected) in [(true, true), (false, false)] {
+        let machine = Machine::new();
+        let (bus, _channel) = open_first(&machine, ProtocolVersion::V5_3);
+        let connection = bus.agreement().unwrap().message_connection;
+        let first = bus.shared.processors.get(0).unwrap();
+        let state = bus.shared.state.lock();
+        if !answers {
+            machine.host().silent.insert(16);
+        }
+        // Other messages are in the way.
+        for id in 10..14 {
+            machine.host().send(host::offer(id, id as u8, 0));
+        }
+        let page = machine.allocate_shared(1).unwrap();
+        let address = machine.page_frame(&page, 0) * 4096;
+        // SAFETY: a fresh page and its address.
+        let mut parameters =
+            unsafe { hypercall::invoke::ParameterPage::new(page.base(), address) }.unwrap();
+        machine
+            .host()
+            .refuse_posts
+            .extend([Status::INSUFFICIENT_BUFFERS; 3]);
+        let mut rounds = 0;
+        let unloaded = unload_after_crash(
+            &first.processor,
+            &mut parameters,
+            connection,
+            [&*first.synic].into_iter(),
+            100,
+            || {
+                rounds += 1;
+                machine.idle();
+            },
+        );
+        assert_eq!(unloaded, expected);
+        assert_eq!(rounds < 100, expected);
+        assert_eq!(machine.host().count(16), 1);
+        drop(state);
+    }
 }
 
 #[test]
