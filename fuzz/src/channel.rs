@@ -71,6 +71,11 @@ impl Channel {
         self.device.is_some()
     }
 
+    /// Notes that the rings may be overwritten by the guest's will.
+    pub(crate) const fn set_forged(&mut self) {
+        self.forged = true;
+    }
+
     /// Whether the guest has written into its rings.
     pub(crate) const fn is_forged(&self) -> bool {
         self.forged

@@ -24,7 +24,8 @@ fn exercise(bytes: &[u8]) {
     let read_only = VhdDisk::open(MemoryStorage::from_bytes(bytes), true);
     let disk = VhdDisk::open(MemoryStorage::from_bytes(bytes), false);
     assert_eq!(read_only.is_ok(), disk.is_ok());
-    assert_eq!(report.is_usable(), disk.is_ok(), "{report}: {disk:?}");
+    // Opening may refuse more than the checker finds, but what it takes has no fatal damage.
+    assert!(report.is_usable() || disk.is_err(), "{report}");
     let (Ok(read_only), Ok(disk)) = (read_only, disk) else {
         return;
     };

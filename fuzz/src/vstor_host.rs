@@ -198,6 +198,10 @@ impl Guest {
             }
             op::RAW_WITH_RANGES => {
                 let ranges = Ranges::read(input);
+                if ranges.name_rings() {
+                    self.forged_by_host();
+                }
+                let lane = &mut self.channels[usize::from(select & 1)];
                 ranges.with(|kind| lane.send(id, wanted, kind, input.bytes()));
             }
             op::CONTROL => {
@@ -218,13 +222,32 @@ impl Guest {
                     lane.send(id, true, OutgoingKind::InBand, packet.as_bytes());
                 }
             }
-            op::COMMAND => command(lane, id, wanted, input),
+            op::COMMAND => {
+                let (packet, ranges) = command(input);
+                if ranges.as_ref().is_some_and(Ranges::name_rings) {
+                    self.forged_by_host();
+                }
+                let lane = &mut self.channels[usize::from(select & 1)];
+                match ranges {
+                    None => lane.send(id, wanted, OutgoingKind::InBand, packet.as_bytes()),
+                    Some(ranges) => {
+                        ranges.with(|kind| lane.send(id, wanted, kind, packet.as_bytes()));
+                    }
+                }
+            }
             op::WORK => {
                 self.now += u64::from(input.u16());
                 lane.channel.work(self.now);
             }
             op::RECEIVE => lane.receive(),
             _ => lane.channel.forge(input.u32(), input.bytes()),
+        }
+    }
+
+    /// The host will write into rings, because the guest wants it so.
+    fn forged_by_host(&mut self) {
+        for lane in &mut self.channels {
+            lane.channel.set_forged();
         }
     }
 
@@ -314,8 +337,8 @@ fn initialisation(version: Version, sub_channels: u8) -> Vec<Packet> {
     packets
 }
 
-/// A SCSI command with a buffer.
-fn command(lane: &mut Lane, id: u64, wanted: bool, input: &mut Input<'_>) {
+/// A SCSI command, and its buffer if it has one.
+fn command(input: &mut Input<'_>) -> (Packet, Option<Ranges>) {
     let size = if input.u8() == 1 { 36 } else { 52 };
     let mut packet = Packet::new(
         Operation::EXECUTE_SRB,
@@ -338,15 +361,13 @@ fn command(lane: &mut Lane, id: u64, wanted: bool, input: &mut Input<'_>) {
     };
     srb.command_or_sense[..16].copy_from_slice(&cdb);
     packet.set_payload(&srb);
-    if transfer == 0 {
-        lane.send(id, wanted, OutgoingKind::InBand, packet.as_bytes());
-        return;
-    }
-    let ranges = Ranges::for_transfer(transfer, input);
-    ranges.with(|kind| lane.send(id, wanted, kind, packet.as_bytes()));
+    let ranges = (transfer != 0).then(|| Ranges::for_transfer(transfer, input));
+    (packet, ranges)
 }
 
 /// Ranges of a packet: byte count, byte offset, page frames.
+///
+/// They name pages of data, mostly; sometimes the rings, which the host then overwrites, or what is no RAM.
 struct Ranges(Vec<(u32, u32, Vec<u64>)>);
 
 impl Ranges {
@@ -378,15 +399,20 @@ impl Ranges {
     fn range(count: u32, offset: u32, input: &mut Input<'_>) -> (u32, u32, Vec<u64>) {
         let pages = (u64::from(offset) + u64::from(count)).div_ceil(PAGE_SIZE);
         let (first, stride) = (u64::from(input.u8()), u64::from(input.u8() % 3));
-        let frame = |index| {
-            let frame = (first + index * stride) % 64;
-            if frame < DATA_PAGES {
-                frame
-            } else {
-                frame + (64_u64 << (frame % 50))
-            }
+        let frame = |index| match (first + index * stride) % 64 {
+            // The rings themselves.
+            ring @ 48..50 => ring % 48,
+            // No RAM.
+            high @ 50.. => high + (64 << (high % 50)),
+            low => DATA + low % (DATA_PAGES - DATA),
         };
         (count, offset, (0..pages).map(frame).collect())
+    }
+
+    /// Whether the guest asks to have its rings overwritten.
+    fn name_rings(&self) -> bool {
+        let mut frames = self.0.iter().flat_map(|(_, _, frames)| frames);
+        frames.any(|frame| *frame < DATA)
     }
 
     fn with(&self, act: impl FnOnce(OutgoingKind<'_>)) {

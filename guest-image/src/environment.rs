@@ -55,11 +55,8 @@ pub trait Environment {
     ///
     /// # Errors
     /// There is no such processor.
-    fn run_on(
-        &self,
-        processor: u32,
-        work: Box<dyn FnOnce() + Send>,
-    ) -> Result<(), NoSuchProcessor>;
+    fn run_on(&self, processor: u32, work: Box<dyn FnOnce() + Send>)
+    -> Result<(), NoSuchProcessor>;
 
     /// Sets what each *other* processor does after an interrupt while it waits for work: typically, to dispatch its
     /// share of the bus. The hook is given the processor's index and is not called from inside the interrupt handler.

@@ -210,7 +210,7 @@ fn unmap() -> Vec<u8> {
     }
     let mut writer = ready(0);
     // Into the page that the command's buffer begins with.
-    writer.put(&[op::DATA, 20 - 12]).bytes(&list);
+    writer.put(&[op::DATA, 20]).bytes(&list);
     let cdb = [0x42, 0, 0, 0, 0, 0, 0, 0, 40];
     command(&mut writer, PRIMARY, 0, OUT, &cdb, 0, 40);
     work(&mut writer, PRIMARY);

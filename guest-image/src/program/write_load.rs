@@ -4,7 +4,6 @@
 //! durable, the guest reports `flushed=GENERATION`. Whoever reads the disk afterwards can tell for each sector which
 //! generation it holds, and which it must hold at least.
 
-use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -127,7 +126,7 @@ pub(super) async fn run<E: Environment>(
         if fua == Fua::No {
             disk.flush().await.map_err(failed)?;
         }
-        environment.report(format_args!("{}\n", format!("flushed={generation}")));
+        environment.report(format_args!("flushed={generation}\n"));
     }
     Ok(())
 }

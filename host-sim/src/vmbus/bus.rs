@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 use ::hypercall::call::Status;
 use serde::Serialize;
 use thiserror::Error;
-use vmbus_core::protocol::{
-    ChannelId, HostMessage, MESSAGE_SIZE_MAX, MessageBuffer, connection_id,
-};
+use vmbus_core::protocol::{ChannelId, HostMessage, MessageBuffer, connection_id};
 use vmbus_core::ring::{IncomingRing, OutgoingRing};
 
 use super::doorbell::{ChannelPort, Doorbell};
@@ -96,8 +94,8 @@ pub struct BusSnapshot {
 enum Input {
     Message {
         connection: u32,
-        length: usize,
-        bytes: [u8; MESSAGE_SIZE_MAX],
+        /// At most 240 bytes, as the hypervisor has checked.
+        payload: Box<[u8]>,
     },
     SubChannels {
         device: DeviceId,
@@ -156,19 +154,13 @@ impl MessagePort for ServerPort {
         let Some(bus) = self.bus.upgrade() else {
             return Status::INVALID_CONNECTION_ID;
         };
-        let mut bytes = [0; MESSAGE_SIZE_MAX];
-        let Some(room) = bytes.get_mut(..payload.len()) else {
-            return Status::INVALID_PARAMETER;
-        };
         if message_type != VMBUS_MESSAGE {
             tracing::debug!(message_type, "message of a type that VMBus doesn't have");
             return Status::SUCCESS;
         }
-        room.copy_from_slice(payload);
         bus.post(Input::Message {
             connection: self.connection,
-            length: payload.len(),
-            bytes,
+            payload: payload.into(),
         })
     }
 }
@@ -252,12 +244,10 @@ impl Inner {
             None => return false,
             Some(Input::Message {
                 connection,
-                length,
-                bytes,
+                payload,
             }) => {
-                let payload = bytes.get(..length).unwrap_or_default();
-                self.observe(|| BusEvent::from_guest(connection, payload));
-                state.server.handle_message(connection, payload);
+                self.observe(|| BusEvent::from_guest(connection, &payload));
+                state.server.handle_message(connection, &payload);
             }
             Some(Input::SubChannels { device, count }) => {
                 state.server.request_sub_channels(device, count)

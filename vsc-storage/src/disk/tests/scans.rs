@@ -384,6 +384,26 @@ fn fault_51_short_inquiries_are_no_disks() {
     assert_eq!(units[0].info.discard, None);
 }
 
+#[test]
+fn fault_53_a_disk_pulled_out_during_its_scan_is_absent_though_it_comes_back_at_once() {
+    // Half of what is known of it would otherwise be missing: here, its names and whether it unmaps.
+    let mut target = Target::with_disk(TestDisk::new(100, 512));
+    let mut pages = 0;
+    let units = scan_with(&mut target, |_, command, reply| {
+        if matches!(
+            command,
+            Command::Inquiry {
+                vital_product_data: true,
+                ..
+            }
+        ) {
+            pages += 1;
+            *reply = Reply::status(0x20, 0);
+        }
+    });
+    assert_eq!((units, pages), (vec![], 1));
+}
+
 #[derive(Clone, Debug)]
 enum Mutation {
     Keep,
