@@ -1,6 +1,7 @@
 //! Speed of the storage stack, all validation on: the guest's request queue, rings, the host's device, an image.
 //!
-//! An iteration is as many requests of 4 KiB as the row's name says are in flight; the throughput column gives
+//! Rows of one thread are measured in that thread's processor time, rows of two threads in time that passes. An
+//! iteration is as many requests of 4 KiB as the row's name says are in flight; the throughput column gives
 //! requests. In `two_threads` rows the guest's virtual processor and the host's worker for the channel are threads,
 //! and every signal between them goes through the hypervisor shim; signals per request are printed, exactly.
 
@@ -16,11 +17,12 @@ use host_sim::host::Traffic;
 
 use support::images;
 use support::one_thread::{OneThread, Walk, Work};
+use support::processor_time::ProcessorTime;
 use support::two_threads::{DEPTH, TwoThreads};
 
 type Image = fn() -> Arc<dyn DiskImage>;
 
-fn one_thread(criterion: &mut Criterion) {
+fn one_thread(criterion: &mut Criterion<ProcessorTime>) {
     let mut group = criterion.benchmark_group("storage");
     let rows: [(&str, Image, Work, usize); 7] = [
         ("read_4k_qd1", images::memory, Work::Read, 1),
@@ -89,5 +91,10 @@ fn report(name: &str, traffic: &Traffic) {
     );
 }
 
-criterion_group!(benches, one_thread, two_threads);
-criterion_main!(benches);
+criterion_group!(
+    name = single;
+    config = Criterion::default().with_measurement(ProcessorTime);
+    targets = one_thread
+);
+criterion_group!(double, two_threads);
+criterion_main!(single, double);

@@ -2,4 +2,5 @@
 
 pub(crate) mod images;
 pub(crate) mod one_thread;
+pub(crate) mod processor_time;
 pub(crate) mod two_threads;
