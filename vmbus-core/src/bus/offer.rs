@@ -14,7 +14,7 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The channel, for comparison with [`BusEvent::Rescinded`](super::BusEvent::Rescinded).
+    /// The channel, for comparison with [`BusEvent::Rescinded`].
     #[must_use]
     pub const fn key(&self) -> ChannelKey {
         self.key
