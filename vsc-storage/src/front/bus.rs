@@ -140,7 +140,7 @@ impl StorageController {
 /// Time that a host has to offer the sub-channels that it has granted.
 const SUB_CHANNEL_TIMEOUT: u64 = SECOND.saturating_mul(10);
 
-/// Waits for the sub-channels of a device; gives those that have come when the time is over.
+/// Waits for the sub-channels of a device; gives those that have come when the time is over or the device gone.
 async fn offered_sub_channels<R: Runtime, C: Processor>(
     bus: &Bus<R, C>,
     runtime: &dyn Runtime,
@@ -150,8 +150,9 @@ async fn offered_sub_channels<R: Runtime, C: Processor>(
     let deadline = runtime.now().saturating_add(SUB_CHANNEL_TIMEOUT);
     poll_fn(|context| {
         let mut offers = bus.offers();
+        let is_there = offers.iter().any(|offer| offer.key() == primary.key());
         offers.retain(|offer| !offer.is_primary() && offer.instance() == primary.instance());
-        if offers.len() < count && runtime.now() < deadline {
+        if is_there && offers.len() < count && runtime.now() < deadline {
             // Offers come within moments, and wake nobody but those who take the bus's events.
             context.waker().wake_by_ref();
             return Poll::Pending;

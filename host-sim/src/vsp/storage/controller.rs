@@ -169,7 +169,12 @@ impl Vsp for StorageController {
             if self.shared.state().is_some() {
                 return Err(OpenRefused::new("the primary channel is open already"));
             }
-            Role::Primary(Protocol::new(self.shared.limits))
+            let mut limits = self.shared.limits;
+            if !request.vmbus_version.has_channel_event_flags() {
+                // Sub-channels came to the bus with 2.4, whatever the storage protocol's version.
+                limits.max_sub_channels = 0;
+            }
+            Role::Primary(Protocol::new(limits))
         } else if index > self.options.max_sub_channels {
             return Err(OpenRefused::new(format!(
                 "there is no sub-channel {index}, only {}",

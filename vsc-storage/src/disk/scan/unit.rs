@@ -148,6 +148,10 @@ impl Draft {
 
     /// Takes the data or the final failure of a command.
     pub(super) fn take(&mut self, step: UnitStep, result: Result<&[u8], DiskError>) -> Next {
+        // Pulled out since it was found: if it is back, the host announces that, and the next scan sees all of it.
+        if result == Err(DiskError::Gone) {
+            return Next::Absent;
+        }
         match step {
             UnitStep::Inquiry => match result.ok().and_then(InquiryData::parse) {
                 Some(data) if data.is_present() => self.take_inquiry(&data),
@@ -174,7 +178,6 @@ impl Draft {
             }
             UnitStep::Ready => match result {
                 Err(DiskError::NoMedium) => self.finish(),
-                Err(DiskError::Gone) => Next::Absent,
                 _ if self.version >= SPC_3 => Next::Step(UnitStep::Capacity16),
                 _ => Next::Step(UnitStep::Capacity10),
             },
@@ -295,7 +298,6 @@ impl Draft {
             }
             Ok(Err(problem)) => problem,
             Err(DiskError::NoMedium) => return self.finish(),
-            Err(DiskError::Gone) => return Next::Absent,
             Err(error) => UnitError::NoCapacity(error),
         };
         if long && !self.asked_10 {
