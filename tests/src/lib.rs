@@ -13,4 +13,3 @@ pub mod machine;
 pub mod random;
 pub mod services;
 pub mod simulation;
-pub mod transport;

@@ -1,0 +1,42 @@
+//! Integration services as guest tasks.
+
+use host_sim::partition::inproc::{InprocProcessor, InprocRuntime};
+use ic_services::service::{Service, Step, step};
+use ic_services::shutdown::{Action, OperatingSystem};
+use vmbus_core::channel::{Channel, ChannelGone};
+
+/// An operating system that can power off and restart but not hibernate.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainSystem;
+
+impl OperatingSystem for PlainSystem {
+    fn can(&self, action: Action) -> bool {
+        action != Action::Hibernate
+    }
+}
+
+/// Serves packets until the service has an order to carry out.
+///
+/// # Errors
+/// [`ChannelGone`] when the host takes the channel back.
+///
+/// # Panics
+/// The host breaks the channel, or sends what is dropped.
+pub async fn serve<S: Service>(
+    service: &mut S,
+    channel: &mut Channel<InprocRuntime, InprocProcessor>,
+) -> Result<S::Order, ChannelGone> {
+    loop {
+        let parts = channel.parts();
+        let (done, signal) = step(service, parts.incoming, parts.outgoing, parts.buffer)
+            .expect("a host that keeps to the protocol");
+        channel.signal_host(signal);
+        match done {
+            Step::Answered(Some(order)) => return Ok(order),
+            Step::Answered(None) => {}
+            Step::Dropped => panic!("a packet of our own host was dropped"),
+            // A signal that came before this is remembered, so nothing is missed.
+            Step::Idle | Step::Blocked => channel.event().wait().await?,
+        }
+    }
+}
