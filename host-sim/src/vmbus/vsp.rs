@@ -258,13 +258,27 @@ pub fn drive(
     channel: &mut (impl VspChannel + ?Sized),
     io: &mut ChannelIo<'_>,
 ) -> Result<NextPoll, ChannelFault> {
-    io.incoming.mask_interrupts();
-    let next = channel.poll(io)?;
+    let next = drive_awake(channel, io)?;
     // With input held back, only the outgoing ring's room is waited for, and its signal ignores the mask.
     if next != NextPoll::Now && !io.input_held && io.incoming.unmask_interrupts()? {
         return Ok(NextPoll::Now);
     }
     Ok(next)
+}
+
+/// The first half of [`drive`]: leaves the incoming ring's interrupts masked, for a caller that wants to look for
+/// packets by itself before it unmasks them and looks once more. Not unmasked when the device
+/// [holds its input](ChannelIo::hold_input).
+///
+/// # Errors
+/// The guest broke the channel.
+#[inline]
+pub fn drive_awake(
+    channel: &mut (impl VspChannel + ?Sized),
+    io: &mut ChannelIo<'_>,
+) -> Result<NextPoll, ChannelFault> {
+    io.incoming.mask_interrupts();
+    channel.poll(io)
 }
 
 /// What a channel may ask of the server at any time, from any thread.

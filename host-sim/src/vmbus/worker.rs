@@ -2,19 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vmbus_core::ring::{IncomingRing, OutgoingRing};
 
 use super::doorbell::Doorbell;
 use super::interrupt::GuestInterrupt;
-use super::vsp::{ChannelFault, ChannelIo, GuestRing, NextPoll, VspChannel, drive};
+use super::patience::Patience;
+use super::vsp::{ChannelFault, ChannelIo, GuestRing, NextPoll, VspChannel, drive_awake};
 use crate::hv::Hv;
 use crate::memory::GuestMemory;
-
-/// Looks at the doorbell before a worker goes to sleep: a guest that answers at once finds it awake, which
-/// saves the host a wake-up without delaying anybody for long.
-const LOOKS_BEFORE_SLEEP: u32 = 200;
 
 /// An open channel: its device's end, its rings, and where its interrupts go.
 pub(super) struct ChannelRun {
@@ -37,14 +34,31 @@ pub(super) struct ChannelShared {
 impl ChannelRun {
     /// One turn: polls the device and interrupts the guest if that is due.
     pub(super) fn turn(&mut self) -> Result<NextPoll, ChannelFault> {
+        self.turn_with(&Patience::NONE)
+    }
+
+    /// As [`turn`](Self::turn), and looks for further packets for a while before the guest is asked for signals.
+    fn turn_with(&mut self, patience: &Patience) -> Result<NextPoll, ChannelFault> {
         self.shared.polls.fetch_add(1, Ordering::Relaxed);
         let now = self.shared.hv.reference_time();
         let mut io = ChannelIo::new(&mut self.incoming, &mut self.outgoing, &self.memory, now);
-        let next = drive(self.device.as_mut(), &mut io);
+        let next = drive_awake(self.device.as_mut(), &mut io);
+        // Before anything that takes time.
         if io.signal().is_needed() {
             self.shared.interrupt.raise();
         }
-        next
+        let next = next?;
+        if next == NextPoll::Now || io.is_input_held() {
+            return Ok(next);
+        }
+        let (doorbell, incoming) = (&self.shared.doorbell, io.incoming);
+        let more = next == NextPoll::OnSignal
+            && patience
+                .look(|| Ok::<_, ChannelFault>(doorbell.is_rung() || incoming.has_data()?))?;
+        if more || incoming.unmask_interrupts()? {
+            return Ok(NextPoll::Now);
+        }
+        Ok(next)
     }
 
     /// Works until told to stop. `fault` is told what the guest did, if it broke the channel.
@@ -53,15 +67,20 @@ impl ChannelRun {
         shared.doorbell.attach(std::thread::current());
         let mut fault = Some(fault);
         let mut broken = false;
+        let mut patience = Patience::new();
         while !shared.stop.load(Ordering::Acquire) {
             shared.doorbell.take();
             if broken {
                 shared.doorbell.wait(None);
                 continue;
             }
-            match self.turn() {
+            match self.turn_with(&patience) {
                 Ok(NextPoll::Now) => {}
-                Ok(NextPoll::OnSignal) => sleep(&shared, None),
+                Ok(NextPoll::OnSignal) => {
+                    let begun = Instant::now();
+                    sleep(&shared, None);
+                    patience.slept(begun.elapsed());
+                }
                 Ok(NextPoll::At(time)) => sleep(&shared, Some(time)),
                 Err(error) => {
                     broken = true;
@@ -76,12 +95,6 @@ impl ChannelRun {
 
 /// Waits for the doorbell or the time (100 ns units of reference time).
 fn sleep(shared: &ChannelShared, until: Option<u64>) {
-    for _ in 0..LOOKS_BEFORE_SLEEP {
-        if shared.doorbell.is_rung() {
-            return;
-        }
-        std::hint::spin_loop();
-    }
     let timeout = until.map(|time| {
         let units = time.saturating_sub(shared.hv.reference_time());
         Duration::from_nanos(units.saturating_mul(100))
