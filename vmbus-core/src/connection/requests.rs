@@ -322,6 +322,8 @@ impl Connection {
             }
             // The host keeps the id; there is nothing else to it.
             Token::Release(_) => {}
+            // A host may have answered all the same.
+            Token::Unload if !matches!(self.phase, Phase::Unloading { .. }) => {}
             Token::Unload => self.unload_ended(false),
         }
     }
