@@ -78,7 +78,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
         command.arg(format!("-artifact_prefix={target}-"));
     } else {
-        command.args(&options.reproduce);
+        // The fuzzer runs in another folder.
+        for input in &options.reproduce {
+            command.arg(std::path::absolute(input)?);
+        }
     }
     check(&mut command)
 }
