@@ -148,8 +148,9 @@ pub struct Counters {
     pub duplicate_offers: u64,
     /// Offers that contradict themselves or the protocol.
     pub invalid_offers: u64,
-    /// Answers about channels that the host has taken back meanwhile. They are of no use, but no fault either,
-    /// and not among the [`dropped`](Self::dropped).
+    /// Answers about channels that the host has taken back meanwhile, and what it sent before it heard of the
+    /// connection's end. They are of no use, but no fault either, and not among the
+    /// [`dropped`](Self::dropped).
     pub late: u64,
     /// Messages that the hypervisor did not take.
     pub not_posted: u64,

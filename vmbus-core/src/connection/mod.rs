@@ -206,6 +206,20 @@ impl Connection {
                 self.unload_confirmed();
                 Ok(())
             }
+            // Sent before the host has heard of the end.
+            (
+                Phase::Unloading { .. },
+                HostMessage::OfferChannel(_)
+                | HostMessage::RescindChannelOffer(_)
+                | HostMessage::AllOffersDelivered(_)
+                | HostMessage::OpenChannelResult(_)
+                | HostMessage::GpadlCreated(_)
+                | HostMessage::GpadlTorndown(_)
+                | HostMessage::ModifyChannelResponse(_),
+            ) => {
+                self.counters.late = self.counters.late.saturating_add(1);
+                Ok(())
+            }
             (Phase::Connected { .. }, message) => match self.handle_connected(message) {
                 Err(MessageError::UnexpectedReply { .. } | MessageError::UnknownChannel { .. })
                     if self.take_late(&message) =>

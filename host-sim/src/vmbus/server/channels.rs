@@ -322,6 +322,8 @@ impl Server {
         match channel.phase {
             ChannelPhase::Open => {}
             ChannelPhase::Rescinded => return,
+            // The guest's close and the host's rescind have crossed.
+            ChannelPhase::Closing if channel.rescind_when_closed => return,
             _ => return self.unexpected("close of a channel that is not open"),
         }
         if channel.sub_channel_index == 0 {
