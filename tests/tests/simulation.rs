@@ -15,7 +15,7 @@ fn part(number: u64) {
     // The parts are large enough for everything to have happened.
     assert!(sum.rescinds > 100 && sum.cancelled > 100, "{sum:?}");
     assert!(sum.power_cuts > 20 && sum.unplugs > 50, "{sum:?}");
-    assert!(sum.ring_full > 500 && sum.queue_full > 500, "{sum:?}");
+    assert!(sum.ring_full > 500, "{sum:?}");
     assert!(sum.sub_channels > 20 && sum.aborts > 10, "{sum:?}");
 }
 
@@ -35,7 +35,6 @@ struct Sum {
     failed: u64,
     cancelled: u64,
     ring_full: u64,
-    queue_full: u64,
     sub_channels: u64,
     beats: u64,
 }
@@ -51,7 +50,6 @@ impl Sum {
         self.failed += report.totals.failed;
         self.cancelled += report.totals.cancelled;
         self.ring_full += report.totals.ring_full;
-        self.queue_full += report.totals.queue_full;
         self.sub_channels += report.totals.sub_channels;
         self.beats += report.totals.beats;
     }
@@ -97,21 +95,32 @@ fn the_same_seed_gives_the_same_transcript() {
     assert_eq!(hashes.len(), seeds.len(), "different seeds, different runs");
 }
 
+/// Runs as many further seeds as the environment variable `VIRIDIAN_SEEDS` says, from 10,000 on.
+#[test]
+#[ignore = "as long as one likes: VIRIDIAN_SEEDS says how many"]
+fn soak() {
+    for seed in
+        (10_000..).take(usize::try_from(variable("VIRIDIAN_SEEDS").unwrap_or(0)).expect("small"))
+    {
+        let _ = run(seed, vp_count(seed), false);
+    }
+}
+
+/// A number from an environment variable.
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
 /// Replays the seed of the environment variable `VIRIDIAN_SEED` (with `VIRIDIAN_VPS` virtual processors, or as many as
 /// the tests above give it) and prints its transcript. Does nothing without the variable.
 #[test]
 fn replay() {
-    let number = |name| {
-        let text = std::env::var(name).ok()?;
-        Some(
-            text.parse::<u64>()
-                .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-        )
-    };
-    let Some(seed) = number("VIRIDIAN_SEED") else {
+    let Some(seed) = variable("VIRIDIAN_SEED") else {
         return;
     };
-    let vps = number("VIRIDIAN_VPS").map_or(vp_count(seed), |vps| {
+    let vps = variable("VIRIDIAN_VPS").map_or(vp_count(seed), |vps| {
         u32::try_from(vps).expect("few virtual processors")
     });
     let report = run(seed, vps, true);

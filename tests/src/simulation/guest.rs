@@ -157,7 +157,7 @@ async fn serve_disks(world: &World, id: u64, controller: &StorageController) {
             Either::First(DiskEvent::Removed(disk)) => {
                 world.withdraw(id, Some(disk.info().address.lun));
             }
-            Either::First(DiskEvent::Changed(_)) => {}
+            Either::First(DiskEvent::Changed(_)) => world.notify(),
             Either::First(DiskEvent::ControllerGone) => {
                 assert!(world.plan.rescinds > 0, "nobody took the controller away");
                 return;

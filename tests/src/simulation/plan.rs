@@ -55,10 +55,11 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Weights of very different sizes: now and then somebody hardly ever has a turn, so that rings fill up,
+    /// Weights of very different sizes: now and then somebody hardly ever has a turn, or only
+    /// when nobody else wants one, so that rings fill up,
     /// interrupts come late, and completions pile up.
     pub fn draw(random: &mut Random) -> Self {
-        let mut weight = || random.pick(&[1, 8, 64, 64, 512]);
+        let mut weight = || random.pick(&[0, 1, 8, 64, 64, 512]);
         Self {
             guest: weight(),
             dispatch: weight(),
@@ -110,6 +111,8 @@ pub struct Plan {
     pub attentions: u32,
     /// Commands aborted by the host; fewer than the guest's tries of one command.
     pub aborts: u32,
+    /// Whether controller and disks may go away before anybody uses them.
+    pub early_chaos: bool,
     /// Whether what was not flushed may be lost while the controller is away.
     pub power_cuts: bool,
     /// Media errors and torn writes, per thousand commands.
@@ -123,18 +126,23 @@ impl Plan {
     #[must_use]
     pub fn draw(random: &mut Random, vp_count: u32) -> Self {
         let block_size = random.pick(&[512, 512, 4096]);
-        let busy = random.per_thousand(400);
+        let busy = random.per_thousand(500);
         let storage = random.pick(&StorageVersion::ALL_NEWEST_FIRST);
         let unplugs = random.pick(&[0, 0, 1, 3]);
         Self {
             vp_count,
             vmbus: random.pick(&ProtocolVersion::ALL_NEWEST_FIRST),
             storage,
-            sub_channels: u16::try_from(random.below(u64::from(vp_count) + 1)).expect("few"),
+            // Each further channel has a virtual processor of its own.
+            sub_channels: u16::try_from(random.below(vp_count.into())).expect("few"),
             ring_pages: random.pick(&[2, 2, 2, 3, 8]),
-            queue_depth: random.pick(&[1, 2, 5, 16, 64, 64]),
-            workers: if busy { 40 } else { random.pick(&[2, 5, 12]) },
-            operations: u32::try_from(random.between(40, 120)).expect("few"),
+            queue_depth: if busy {
+                64
+            } else {
+                random.pick(&[1, 2, 5, 16])
+            },
+            workers: if busy { 60 } else { random.pick(&[2, 5, 12]) },
+            operations: u32::try_from(random.between(60, 180)).expect("few"),
             luns: random.pick(&[1, 1, 2, 3]),
             block_size,
             blocks: random.pick(&[24, 64]),
@@ -147,9 +155,14 @@ impl Plan {
             },
             rescinds: random.pick(&[0, 1, 1, 2, 3]),
             // Before 4.2 nobody tells the guest that a disk has come.
-            unplugs: if storage.has_enumerate_bus() { unplugs } else { 0 },
+            unplugs: if storage.has_enumerate_bus() {
+                unplugs
+            } else {
+                0
+            },
             attentions: random.pick(&[0, 0, 2]),
             aborts: random.pick(&[0, 0, 2]),
+            early_chaos: random.per_thousand(200),
             power_cuts: random.per_thousand(400),
             media_errors: random.pick(&[0, 0, 0, 40]),
             heartbeat: random.per_thousand(300),

@@ -316,7 +316,14 @@ impl Simulation {
         if self.world.calm.get() {
             return possible;
         }
-        if self.host.has_controller() {
+        if !self.host.has_controller() && self.host.can_reoffer() {
+            possible.push(Chaos::Reoffer { power_cut: false });
+            if plan.power_cuts {
+                possible.push(Chaos::Reoffer { power_cut: true });
+            }
+        }
+        let in_use = self.world.under_way.get() > 0;
+        if self.host.has_controller() && (in_use || plan.early_chaos) {
             if self.chaos.rescinds < plan.rescinds {
                 possible.push(Chaos::Rescind);
             }
@@ -326,11 +333,6 @@ impl Simulation {
             }
             if self.chaos.attentions < plan.attentions {
                 possible.extend(plugged.iter().map(|lun| Chaos::Attention(*lun)));
-            }
-        } else if self.host.can_reoffer() {
-            possible.push(Chaos::Reoffer { power_cut: false });
-            if plan.power_cuts {
-                possible.push(Chaos::Reoffer { power_cut: true });
             }
         }
         possible.extend(self.host.luns(false).into_iter().map(Chaos::Plug));

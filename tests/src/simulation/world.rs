@@ -43,8 +43,6 @@ pub struct Totals {
     pub cancelled: u64,
     /// Times that a ring was full.
     pub ring_full: u64,
-    /// Times that every slot was taken.
-    pub queue_full: u64,
     /// Times that the host was signalled.
     pub signals: u64,
     /// Sub-channels that were opened.
@@ -76,7 +74,6 @@ impl Totals {
         self.completed += queue.completed;
         self.cancelled += queue.cancelled;
         self.ring_full += queue.ring_full;
-        self.queue_full += queue.queue_full;
         self.signals += lane.signals;
     }
 }
@@ -99,6 +96,8 @@ pub struct World {
     pub workers: Cell<u16>,
     /// Controllers and services that have not ended.
     pub devices: Cell<u32>,
+    /// Operations under way.
+    pub under_way: Cell<u32>,
     /// The host is pleasant from here on.
     pub calm: Cell<bool>,
     /// Everything has been verified: devices are to be closed.
@@ -125,6 +124,7 @@ impl World {
             spawned: RefCell::default(),
             workers: Cell::new(plan.workers),
             devices: Cell::new(0),
+            under_way: Cell::new(0),
             calm: Cell::new(false),
             stop: Cell::new(false),
             runtime,
@@ -234,11 +234,17 @@ impl World {
         self.notify();
     }
 
+    /// A disk, if the guest has found it.
+    #[must_use]
+    pub fn found(&self, lun: u8) -> Option<Found> {
+        self.disks.borrow()[usize::from(lun)].clone()
+    }
+
     /// Waits for a disk, other than the one with this generation.
     pub async fn disk(&self, lun: u8, other_than: u64) -> Found {
         self.until(|world| {
-            world.disks.borrow()[usize::from(lun)]
-                .clone()
+            world
+                .found(lun)
                 .filter(|found| found.generation != other_than)
         })
         .await
