@@ -134,6 +134,8 @@ struct Inner {
     /// Guest messages in the inbox; the others are never refused.
     messages: AtomicU64,
     wake: Condvar,
+    /// The control plane has something to do that is not in the inbox. Set and taken under the inbox's lock.
+    poked: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -162,6 +164,21 @@ impl MessagePort for ServerPort {
             connection: self.connection,
             payload: payload.into(),
         })
+    }
+}
+
+/// Tells the bus, when dropped, that a worker is at its end: the device's end has been dropped before, so nothing
+/// touches the guest's memory any more.
+struct WorkerEnd {
+    bus: Weak<Inner>,
+    channel: ChannelId,
+}
+
+impl Drop for WorkerEnd {
+    fn drop(&mut self) {
+        if let Some(bus) = self.bus.upgrade() {
+            bus.post(Input::Closed(self.channel));
+        }
     }
 }
 
@@ -194,11 +211,28 @@ impl Inner {
 
     fn post(&self, input: Input) -> Status {
         let mut inbox = self.inbox();
-        if matches!(input, Input::Message { .. }) {
-            if self.messages.load(Ordering::Relaxed) >= INBOX_LIMIT as u64 {
-                return Status::INSUFFICIENT_BUFFERS;
+        match input {
+            Input::Message { .. } => {
+                if self.messages.load(Ordering::Relaxed) >= INBOX_LIMIT as u64 {
+                    return Status::INSUFFICIENT_BUFFERS;
+                }
+                self.messages.fetch_add(1, Ordering::Relaxed);
             }
-            self.messages.fetch_add(1, Ordering::Relaxed);
+            // A device may be made to ask by its guest, and as often as the guest likes.
+            Input::SubChannels { device, count } => {
+                let waiting = inbox.iter_mut().find_map(|input| match input {
+                    Input::SubChannels {
+                        device: other,
+                        count,
+                    } if *other == device => Some(count),
+                    _ => None,
+                });
+                if let Some(waiting) = waiting {
+                    *waiting = count.max(*waiting);
+                    return Status::SUCCESS;
+                }
+            }
+            Input::Closed(_) => {}
         }
         inbox.push_back(input);
         drop(inbox);
@@ -206,12 +240,26 @@ impl Inner {
         Status::SUCCESS
     }
 
-    fn take_input(&self) -> Option<Input> {
-        let input = self.inbox().pop_front();
+    /// The oldest input; from a guest that reads no messages (`blocked`), only the ends of channels.
+    fn take_input(&self, blocked: bool) -> Option<Input> {
+        let mut inbox = self.inbox();
+        if blocked {
+            let closed = |input: &Input| matches!(input, Input::Closed(_));
+            let first = inbox.iter().position(closed)?;
+            return inbox.remove(first);
+        }
+        let input = inbox.pop_front();
         if matches!(input, Some(Input::Message { .. })) {
             self.messages.fetch_sub(1, Ordering::Relaxed);
         }
         input
+    }
+
+    /// Forgets the guest's messages that wait.
+    fn drop_messages(&self) {
+        let mut inbox = self.inbox();
+        inbox.retain(|input| !matches!(input, Input::Message { .. }));
+        self.messages.store(0, Ordering::Relaxed);
     }
 
     /// Rings the doorbells that the guest has marked in its half of the interrupt page.
@@ -238,9 +286,9 @@ impl Inner {
         }
     }
 
-    /// Takes one input; `false` if there was none.
+    /// Takes one input; `false` if there was none, or none that can be taken while the guest reads no messages.
     fn handle_input(self: &Arc<Self>, state: &mut State) -> bool {
-        match self.take_input() {
+        match self.take_input(state.unsent.is_some()) {
             None => return false,
             Some(Input::Message {
                 connection,
@@ -260,7 +308,15 @@ impl Inner {
     /// Carries out one effect; `false` if there is none or it has to wait for the guest.
     fn handle_effect(self: &Arc<Self>, state: &mut State) -> bool {
         if let Some((vp, sint, message)) = state.unsent.take() {
-            return self.send(state, vp, sint, message);
+            if self.send(state, vp, sint, message) {
+                return true;
+            }
+            // A guest that reads no messages does not keep its channels from being closed.
+            let close = state.server.poll_close();
+            if let Some(channel) = close {
+                self.begin_close(state, channel);
+            }
+            return close.is_some();
         }
         match state.server.poll_effect() {
             None => return false,
@@ -380,7 +436,15 @@ impl Inner {
                 shared.doorbell.ring();
                 (Some((run, NextPoll::OnSignal)), None)
             }
-            Execution::Threaded => (None, Some(self.spawn(open.channel, run)?)),
+            Execution::Threaded => match self.spawn(open.channel, run) {
+                Ok(worker) => (None, Some(worker)),
+                Err(reason) => {
+                    if let Some(connection) = open.connection_id {
+                        self.hv.remove_event_port(connection);
+                    }
+                    return Err(reason);
+                }
+            },
         };
         self.observe(|| BusEvent::Opened {
             channel: open.channel.0,
@@ -405,15 +469,13 @@ impl Inner {
         std::thread::Builder::new()
             .name(format!("channel-{}", channel.0))
             .spawn(move || {
+                // Reports the end also if the device panics, or the channel could never be closed.
+                let end = WorkerEnd { bus, channel };
                 run.work(|fault| {
-                    if let Some(bus) = bus.upgrade() {
+                    if let Some(bus) = end.bus.upgrade() {
                         bus.note_fault(&mut bus.state(), channel, fault);
                     }
                 });
-                // The device's end has been dropped: nothing touches the guest's memory any more.
-                if let Some(bus) = bus.upgrade() {
-                    bus.post(Input::Closed(channel));
-                }
             })
             .map_err(|error| format!("cannot start a worker: {error}"))
     }
@@ -464,21 +526,31 @@ impl Inner {
             while self.handle_effect(&mut state) {}
             let blocked = state.unsent.is_some();
             // A guest that doesn't read its messages gets no further ones handled.
-            let worked = !blocked && self.handle_input(&mut state);
+            let worked = self.handle_input(&mut state);
             drop(state);
             if worked {
                 continue;
             }
-            let inbox = self.inbox();
-            if self.stop.load(Ordering::Acquire) {
-                return;
-            }
-            if blocked {
-                drop(self.wake.wait_timeout(inbox, RETRY_INTERVAL));
-            } else if inbox.is_empty() {
-                drop(self.wake.wait(inbox));
-            }
+            self.rest(blocked);
         }
+    }
+
+    /// Sleeps until there is something to do or, if the guest has no room for a message, for a moment.
+    fn rest(&self, blocked: bool) {
+        let inbox = self.inbox();
+        if self.stop.load(Ordering::Acquire) {
+            return;
+        }
+        if blocked {
+            drop(self.wake.wait_timeout(inbox, RETRY_INTERVAL));
+        } else if inbox.is_empty() && !self.poked.swap(false, Ordering::Relaxed) {
+            drop(self.wake.wait(inbox));
+        }
+    }
+
+    /// Whether no device touches the guest's memory, or will without a further message of the guest.
+    fn is_quiet(state: &State) -> bool {
+        state.running.is_empty() && !state.server.has_busy_channels()
     }
 }
 
@@ -512,6 +584,7 @@ impl VmBus {
             inbox: Mutex::new(VecDeque::new()),
             messages: AtomicU64::new(0),
             wake: Condvar::new(),
+            poked: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
         for connection in [connection_id::MESSAGE, connection_id::MESSAGE_MULTI_CLIENT] {
@@ -559,14 +632,19 @@ impl VmBus {
     /// The partition was reset: every channel is closed without a word. Returns when nothing touches the guest's
     /// memory any more, or after 10 s if a device does not come to an end.
     pub fn reset(&self) -> bool {
-        self.inner.state().server.reset();
+        let mut state = self.inner.state();
+        // What either end has said before the reset concerns nobody any more.
+        state.server.reset();
+        state.unsent = None;
+        self.inner.drop_messages();
+        drop(state);
         self.poke();
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             if self.inner.execution == Execution::Stepped {
                 while self.step(Work::Effect) {}
             }
-            if self.inner.state().running.is_empty() {
+            if Inner::is_quiet(&self.inner.state()) {
                 return true;
             }
             if Instant::now() > deadline {
@@ -576,9 +654,11 @@ impl VmBus {
         }
     }
 
-    /// Wakes the control plane's thread. The lock makes sure that it isn't just about to fall asleep.
+    /// Wakes the control plane's thread, or keeps it from falling asleep.
     fn poke(&self) {
-        drop(self.inner.inbox());
+        let inbox = self.inner.inbox();
+        self.inner.poked.store(true, Ordering::Relaxed);
+        drop(inbox);
         self.inner.wake.notify_one();
     }
 
@@ -692,3 +772,7 @@ impl VmBus {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "bus_tests.rs"]
+mod tests;

@@ -65,14 +65,12 @@ impl ChannelRun {
     pub(super) fn work(mut self, fault: impl FnOnce(&ChannelFault)) {
         let shared = Arc::clone(&self.shared);
         shared.doorbell.attach(std::thread::current());
-        let mut fault = Some(fault);
-        let mut broken = false;
         let mut patience = Patience::new();
-        while !shared.stop.load(Ordering::Acquire) {
+        let error = loop {
+            // In this order: a ring that comes with the stop must not be taken without seeing the stop.
             shared.doorbell.take();
-            if broken {
-                shared.doorbell.wait(None);
-                continue;
+            if shared.stop.load(Ordering::Acquire) {
+                return;
             }
             match self.turn_with(&patience) {
                 Ok(NextPoll::Now) => {}
@@ -82,13 +80,18 @@ impl ChannelRun {
                     patience.slept(begun.elapsed());
                 }
                 Ok(NextPoll::At(time)) => sleep(&shared, Some(time)),
-                Err(error) => {
-                    broken = true;
-                    if let Some(fault) = fault.take() {
-                        fault(&error);
-                    }
-                }
+                Err(error) => break error,
             }
+        };
+        // The guest's fault ends the device's end at once; the channel stays until the guest closes it.
+        drop(self);
+        fault(&error);
+        loop {
+            shared.doorbell.take();
+            if shared.stop.load(Ordering::Acquire) {
+                return;
+            }
+            shared.doorbell.wait(None);
         }
     }
 }

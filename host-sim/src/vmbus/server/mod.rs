@@ -120,6 +120,26 @@ impl Server {
         self.effects.pop_front()
     }
 
+    /// The next channel to be closed, ahead of the effects before it: for a guest that reads no messages. Nothing else
+    /// is to be done with such a channel before the end of its close.
+    pub fn poll_close(&mut self) -> Option<ChannelId> {
+        let is_close = |effect: &Effect| matches!(effect, Effect::Close(_));
+        let first = self.effects.iter().position(is_close)?;
+        match self.effects.remove(first) {
+            Some(Effect::Close(channel)) => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// Whether a channel is open, or about to be.
+    #[must_use]
+    pub fn has_busy_channels(&self) -> bool {
+        let idle = [ChannelPhase::Closed, ChannelPhase::Rescinded];
+        self.channels
+            .values()
+            .any(|channel| !idle.contains(&channel.phase()))
+    }
+
     /// Whether something is to be done.
     #[must_use]
     pub fn has_effects(&self) -> bool {
