@@ -11,6 +11,9 @@ use crate::memory::{GuestMemory, PAGE_SIZE};
 /// Bytes of a word of the range list.
 const WORD: usize = 8;
 
+/// Most lists that may be incomplete at once: guests build one for each channel that they open at the same time.
+const MAX_BUILDING: usize = 256;
+
 /// One contiguous piece of the lent memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GpadlRange {
@@ -118,6 +121,8 @@ pub struct GpadlTable {
     limits: GpadlLimits,
     entries: BTreeMap<GpadlId, Entry>,
     pages: u64,
+    /// Entries that are not complete.
+    building: usize,
 }
 
 impl GpadlTable {
@@ -128,6 +133,7 @@ impl GpadlTable {
             limits,
             entries: BTreeMap::new(),
             pages: 0,
+            building: 0,
         }
     }
 
@@ -159,6 +165,9 @@ impl GpadlTable {
         if self.entries.len() >= self.limits.count {
             return refuse(GpadlFault::TooMany(self.limits.count));
         }
+        if self.building >= MAX_BUILDING {
+            return refuse(GpadlFault::TooMany(MAX_BUILDING));
+        }
         // The shortest list is one range of one page.
         if length < 2 * WORD || !length.is_multiple_of(WORD) {
             return refuse(GpadlFault::Length(header.range_bytes));
@@ -166,6 +175,7 @@ impl GpadlTable {
         if header.range_count == 0 || usize::from(header.range_count) > length / (2 * WORD) {
             return refuse(GpadlFault::RangeCount(header.range_count));
         }
+        self.building += 1;
         self.entries.insert(
             header.gpadl_id,
             Entry::Building {
@@ -199,6 +209,7 @@ impl GpadlTable {
         if list.len() < *length {
             return Progress::Incomplete;
         }
+        self.building -= 1;
         let channel_id = *channel_id;
         let parsed = parse(list, *range_count, memory).and_then(|ranges| {
             let pages: u64 = ranges
@@ -247,9 +258,15 @@ impl GpadlTable {
 
     /// Forgets all GPADLs of one channel.
     pub fn remove_channel(&mut self, channel: ChannelId) {
-        let pages = &mut self.pages;
+        let (pages, building) = (&mut self.pages, &mut self.building);
         self.entries.retain(|_, entry| match entry {
-            Entry::Building { channel_id, .. } => *channel_id != channel,
+            Entry::Building { channel_id, .. } => {
+                let keep = *channel_id != channel;
+                if !keep {
+                    *building -= 1;
+                }
+                keep
+            }
             Entry::Complete {
                 gpadl,
                 pages: count,
@@ -267,6 +284,7 @@ impl GpadlTable {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.pages = 0;
+        self.building = 0;
     }
 }
 
@@ -387,6 +405,41 @@ mod tests {
             assert_eq!(table.pages(), pages);
             assert!(table.remove(GpadlId(1)));
             assert_eq!((table.pages(), table.len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn fault_40_lists_that_never_end_are_limited() {
+        let memory = memory();
+        let mut table = GpadlTable::new(GpadlLimits::default());
+        let header = |id| GpadlHeader {
+            channel_id: CHANNEL,
+            gpadl_id: GpadlId(id),
+            range_bytes: 65528,
+            range_count: 1,
+            data: &[0; 216],
+        };
+        for id in 0..MAX_BUILDING as u32 {
+            assert!(matches!(
+                table.begin(&header(id), &memory),
+                Progress::Incomplete
+            ));
+        }
+        assert!(matches!(
+            table.begin(&header(9999), &memory),
+            Progress::Finished(CHANNEL, Err(GpadlFault::TooMany(MAX_BUILDING)))
+        ));
+        table.remove_channel(CHANNEL);
+        assert!(matches!(
+            table.begin(&header(1), &memory),
+            Progress::Incomplete
+        ));
+        table.clear();
+        for id in 0..MAX_BUILDING as u32 {
+            assert!(matches!(
+                table.begin(&header(id), &memory),
+                Progress::Incomplete
+            ));
         }
     }
 
