@@ -1,7 +1,7 @@
 //! Interrupting the guest for a channel.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::server::VMBUS_SINT;
 use crate::hv::Hv;
@@ -13,7 +13,8 @@ const NOBODY: u32 = u32::MAX;
 /// Where a channel's interrupts go.
 pub(super) struct GuestInterrupt {
     hv: Arc<Hv>,
-    vp: AtomicU32,
+    /// Locked while the guest is interrupted: after a move the old processor gets nothing more.
+    vp: Mutex<u32>,
     flag: u16,
     /// Before version 2.4: the interrupt page, in which the channel's bit is set.
     page: Option<(GuestMemory, u64)>,
@@ -29,16 +30,20 @@ impl GuestInterrupt {
     ) -> Self {
         Self {
             hv,
-            vp: AtomicU32::new(vp.unwrap_or(NOBODY)),
+            vp: Mutex::new(vp.unwrap_or(NOBODY)),
             flag,
             page,
             raised: AtomicU64::new(0),
         }
     }
 
-    /// Moves the channel's interrupts to another virtual processor.
+    fn vp(&self) -> MutexGuard<'_, u32> {
+        self.vp.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves the channel's interrupts to another virtual processor; an interrupt on its way arrives before.
     pub(super) fn retarget(&self, vp: u32) {
-        self.vp.store(vp, Ordering::Release);
+        *self.vp() = vp;
     }
 
     /// Interrupts so far.
@@ -48,15 +53,15 @@ impl GuestInterrupt {
 
     /// Sets the channel's flag and, if it was clear, interrupts the guest.
     pub(super) fn raise(&self) {
-        let vp = self.vp.load(Ordering::Acquire);
-        if vp == NOBODY {
+        let vp = self.vp();
+        if *vp == NOBODY {
             return;
         }
         self.raised.fetch_add(1, Ordering::Relaxed);
         let result = match &self.page {
-            None => self.hv.signal_event(vp, VMBUS_SINT, self.flag),
+            None => self.hv.signal_event(*vp, VMBUS_SINT, self.flag),
             Some((memory, page)) => {
-                let address = page + u64::from(self.flag / 32) * 4;
+                let address = page.saturating_add(u64::from(self.flag / 32) * 4);
                 match memory.atomic_u32(address) {
                     Ok(word) => word.fetch_or(1 << (self.flag % 32), Ordering::SeqCst),
                     Err(error) => {
@@ -72,5 +77,82 @@ impl GuestInterrupt {
             // A guest with its SynIC off is not interrupted; it looks at its rings when it comes back.
             tracing::trace!(?status, flag = self.flag, "the guest takes no interrupt");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::{Mutex, OnceLock};
+    use std::time::Duration;
+
+    use hypercall::msr;
+
+    use super::*;
+    use crate::hv::{HvConfig, InterruptSink, ManualClock};
+
+    /// Holds the first interrupt up until it is told to go on.
+    #[derive(Default)]
+    struct Slow {
+        inside: OnceLock<Mutex<Sender<u32>>>,
+        go_on: OnceLock<Mutex<Receiver<()>>>,
+    }
+
+    impl InterruptSink for Slow {
+        fn inject(&self, vp: u32, _vector: u8) {
+            if let (Some(inside), Some(go_on)) = (self.inside.get(), self.go_on.get()) {
+                inside.lock().unwrap().send(vp).unwrap();
+                let _ = go_on.lock().unwrap().recv();
+            }
+        }
+    }
+
+    fn machine(sink: Arc<Slow>) -> (Arc<Hv>, GuestMemory) {
+        let memory = GuestMemory::new(1 << 20).unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let hv = Hv::new(HvConfig::new(memory.clone(), clock, sink, 2)).unwrap();
+        for vp in 0..2 {
+            hv.write_msr(vp, msr::SCONTROL, 1).unwrap();
+            hv.write_msr(vp, msr::SIEFP, (u64::from(vp) + 16) << 12 | 1)
+                .unwrap();
+            hv.write_msr(vp, msr::SINT0 + u32::from(VMBUS_SINT), 0x50)
+                .unwrap();
+        }
+        (hv, memory)
+    }
+
+    // 23
+    #[test]
+    fn the_old_processor_gets_no_interrupt_after_the_move() {
+        let sink = Arc::new(Slow::default());
+        let (hv, _) = machine(Arc::clone(&sink));
+        let ((inside, arrived), (go_on, wait)) = (channel(), channel());
+        let _ = sink.inside.set(Mutex::new(inside));
+        let _ = sink.go_on.set(Mutex::new(wait));
+        let interrupt = GuestInterrupt::new(hv, Some(0), 5, None);
+        std::thread::scope(|scope| {
+            scope.spawn(|| interrupt.raise());
+            assert_eq!(arrived.recv(), Ok(0), "the interrupt is on its way");
+            let (moved, has_moved) = channel();
+            let interrupt = &interrupt;
+            scope.spawn(move || {
+                interrupt.retarget(1);
+                moved.send(()).unwrap();
+            });
+            let early = has_moved.recv_timeout(Duration::from_millis(50));
+            drop(go_on);
+            assert!(
+                early.is_err(),
+                "the guest would be told of the move too early"
+            );
+            assert_eq!(has_moved.recv(), Ok(()));
+        });
+    }
+
+    // 0.13 and 1.1
+    #[test]
+    fn an_interrupt_page_at_the_end_of_the_address_space_is_survived() {
+        let (hv, memory) = machine(Arc::default());
+        GuestInterrupt::new(hv, Some(0), 2047, Some((memory, u64::MAX - 3))).raise();
     }
 }
