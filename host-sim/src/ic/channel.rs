@@ -11,6 +11,9 @@ use crate::vmbus::vsp::{
     ChannelFault, ChannelIo, ChannelServices, NextPoll, PollWaker, VspChannel,
 };
 
+/// Time between looks at the ring of a guest that does not signal room, in 100 ns units: 10 ms.
+const RETRY_INTERVAL: u64 = 100_000;
+
 /// What a service does with its channel; all of it under the service's lock.
 pub(super) trait HostService: Send {
     /// The channel is open: `waker` makes it look for requests.
@@ -105,6 +108,7 @@ impl<S: HostService> ServiceChannel<S> {
         loop {
             match io.outgoing.send(&packet) {
                 Ok(signal) => {
+                    io.outgoing.withdraw_blocked();
                     io.notify(signal);
                     return Ok(true);
                 }
@@ -119,13 +123,25 @@ impl<S: HostService> ServiceChannel<S> {
     }
 }
 
+/// Until the guest makes room: it signals, or is too old to and is looked after.
+fn wait_for_room(io: &ChannelIo<'_>) -> NextPoll {
+    if io.incoming.peer_announces_blocked() {
+        NextPoll::OnSignal
+    } else {
+        NextPoll::At(io.now.saturating_add(RETRY_INTERVAL))
+    }
+}
+
 impl<S: HostService> VspChannel for ServiceChannel<S> {
     fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
         self.receive(io)?;
         if let Some(payload) = self.session.negotiation() {
-            if Self::send(io, &payload)? {
-                self.session.negotiation_sent();
+            if !Self::send(io, &payload)? {
+                return Ok(wait_for_room(io));
             }
+            self.session.negotiation_sent();
+        }
+        if !self.session.is_negotiated() {
             return Ok(NextPoll::OnSignal);
         }
         let mut service = self.service.lock();
@@ -133,11 +149,11 @@ impl<S: HostService> VspChannel for ServiceChannel<S> {
             && let Some(body) = service.request(io.now)
             && let Some(payload) = self.session.request(&body)
         {
-            if Self::send(io, &payload)? {
-                self.session.request_sent();
-            } else {
+            if !Self::send(io, &payload)? {
                 service.unsent(body);
+                return Ok(wait_for_room(io));
             }
+            self.session.request_sent();
         }
         Ok(service
             .deadline(io.now)
@@ -148,5 +164,118 @@ impl<S: HostService> VspChannel for ServiceChannel<S> {
 impl<S: HostService> Drop for ServiceChannel<S> {
     fn drop(&mut self) {
         self.service.lock().closed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vmbus_core::class;
+    use vmbus_core::ring::{IncomingRing, OutgoingRing};
+
+    use super::*;
+    use crate::ic::heartbeat::Heartbeat;
+    use crate::memory::GuestMemory;
+    use crate::vmbus::vsp::{GuestRing, Vsp, drive};
+    use ic_services::service::Service as _;
+    use vmbus_core::version::ProtocolVersion;
+
+    /// A heartbeat's channel, and the guest's ends of its rings.
+    struct Bench {
+        memory: GuestMemory,
+        channel: Box<dyn VspChannel>,
+        incoming: IncomingRing<GuestRing>,
+        outgoing: OutgoingRing<GuestRing>,
+        from_host: IncomingRing<GuestRing>,
+        to_host: OutgoingRing<GuestRing>,
+        now: u64,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let memory = GuestMemory::new(1 << 20).unwrap();
+            let ring = |first| GuestRing::new(&memory, &[first, first + 1]).unwrap();
+            let to_host = OutgoingRing::initialise(ring(0));
+            let from_host = IncomingRing::initialise(ring(2));
+            let request = crate::vmbus::vsp::OpenRequest {
+                sub_channel_index: 0,
+                user_data: [0; 120],
+                vmbus_version: ProtocolVersion::V5_3,
+                vp: 0,
+            };
+            let (mut device, _) = Heartbeat::new(1000);
+            assert_eq!(device.offer().interface, class::HEARTBEAT);
+            let channel = device.open(request, ChannelServices::inert()).unwrap();
+            Self {
+                channel,
+                incoming: IncomingRing::attach(ring(0)).unwrap(),
+                outgoing: OutgoingRing::attach(ring(2)).unwrap(),
+                from_host,
+                to_host,
+                memory,
+                now: 5000,
+            }
+        }
+
+        fn poll(&mut self) -> NextPoll {
+            let (incoming, outgoing) = (&mut self.incoming, &mut self.outgoing);
+            let mut io = ChannelIo::new(incoming, outgoing, &self.memory, self.now);
+            drive(self.channel.as_mut(), &mut io).unwrap()
+        }
+
+        fn read(&mut self) -> Option<Vec<u8>> {
+            let mut buffer = [0; 4096];
+            let mut batch = self.from_host.batch().unwrap();
+            let packet = batch.next(&mut buffer).unwrap()?;
+            let payload = packet.payload.to_vec();
+            let _ = batch.commit();
+            Some(payload)
+        }
+
+        fn write(&mut self, payload: &[u8]) {
+            let packet = OutgoingPacket {
+                transaction_id: 0,
+                completion_requested: false,
+                kind: OutgoingKind::InBand,
+                payload: &[payload],
+            };
+            let _ = self.to_host.send(&packet).unwrap();
+        }
+
+        /// Takes the host's messages off its ring's hands without reading them: the ring is full.
+        fn fill(&mut self) {
+            let packet = OutgoingPacket {
+                transaction_id: 0,
+                completion_requested: false,
+                kind: OutgoingKind::InBand,
+                payload: &[&[0; 32]],
+            };
+            while self.outgoing.send(&packet).is_ok() {}
+        }
+    }
+
+    #[test]
+    fn a_guest_that_does_not_answer_the_negotiation_is_waited_for_in_sleep() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.poll(), NextPoll::OnSignal);
+        assert!(bench.read().is_some(), "the negotiation");
+        assert_eq!(bench.poll(), NextPoll::OnSignal, "a spurious signal");
+    }
+
+    #[test]
+    fn a_guest_that_makes_no_room_is_waited_for_in_sleep() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.poll(), NextPoll::OnSignal);
+        let mut negotiation = bench.read().unwrap();
+        let mut guest = ic_services::heartbeat::Heartbeat::new();
+        guest.handle(&mut negotiation).unwrap();
+        bench.write(&negotiation);
+        bench.fill();
+        assert_eq!(bench.poll(), NextPoll::OnSignal, "no room for the beat");
+        while bench.read().is_some() {}
+        assert_eq!(bench.poll(), NextPoll::At(bench.now + 2000));
+        assert!(bench.read().is_some(), "the beat");
+        let requested = bench.memory.atomic_u32(2 * 4096 + 12).unwrap();
+        let requested = requested.load(std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(requested, 0, "the host no longer waits for room");
     }
 }

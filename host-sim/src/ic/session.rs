@@ -93,6 +93,11 @@ impl Session {
         )
     }
 
+    /// Whether versions are agreed on and the guest has not broken the protocol since.
+    pub(super) fn is_negotiated(&self) -> bool {
+        matches!(self.state, State::Ready { .. })
+    }
+
     /// The payload of the negotiation, if it is to be sent. Call [`negotiation_sent`](Self::negotiation_sent) then.
     pub(super) fn negotiation(&self) -> Option<Vec<u8>> {
         if self.state != State::Start {
