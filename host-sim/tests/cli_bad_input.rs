@@ -172,6 +172,20 @@ fn options_that_make_no_sense() {
     if guest_image().is_some() {
         let version = host_sim(&["run", "--guest", guest, "--vmbus-version", "7.0"]);
         assert_refused(&version, &["7.0", "5.3"]);
+        let kept = folder.path().join("kept");
+        fs::write(&kept, "an earlier trace").unwrap();
+        let kept_text = kept.to_str().unwrap();
+        let version = host_sim(&[
+            "run",
+            "--guest",
+            guest,
+            "--trace",
+            kept_text,
+            "--vmbus-version",
+            "7.0",
+        ]);
+        assert_refused(&version, &["7.0"]);
+        assert_eq!(fs::read(&kept).unwrap(), b"an earlier trace");
         let trace = host_sim(&["run", "--guest", guest, "--trace", "/nonexistent/trace"]);
         assert_refused(&trace, &["/nonexistent/trace"]);
     }

@@ -68,8 +68,12 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// From one count to another. The guest chooses the moments, so nothing says that they come in order.
     pub(crate) fn between(before: (Traffic, u64), after: (Traffic, u64)) -> Self {
-        let commands = after.0.storage_commands - before.0.storage_commands;
+        let commands = after
+            .0
+            .storage_commands
+            .saturating_sub(before.0.storage_commands);
         let per_command = |count: u64| {
             if commands == 0 {
                 0.0
@@ -79,11 +83,16 @@ impl Measured {
         };
         Self {
             commands,
-            guest_signals_per_command: per_command(after.0.guest_signals - before.0.guest_signals),
-            host_interrupts_per_command: per_command(
-                after.0.host_interrupts - before.0.host_interrupts,
+            guest_signals_per_command: per_command(
+                after.0.guest_signals.saturating_sub(before.0.guest_signals),
             ),
-            exits_per_command: per_command(after.1 - before.1),
+            host_interrupts_per_command: per_command(
+                after
+                    .0
+                    .host_interrupts
+                    .saturating_sub(before.0.host_interrupts),
+            ),
+            exits_per_command: per_command(after.1.saturating_sub(before.1)),
         }
     }
 }
@@ -196,6 +205,17 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measurement_that_ends_before_it_begins_is_nothing() {
+        let later = Traffic {
+            guest_signals: 1,
+            host_interrupts: 2,
+            storage_commands: 3,
+        };
+        let measured = Measured::between((later, 4), (Traffic::default(), 0));
+        assert_eq!(measured.commands, 0);
+    }
 
     #[test]
     fn lines_are_bounded_and_printable() {

@@ -160,6 +160,11 @@ fn take_note(notes: &mut Notes, counters: Option<&Counters>, line: &str) {
     }
 }
 
+/// The moment in so many seconds; none if the clock does not reach that far.
+fn limit(seconds: u64) -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_secs(seconds))
+}
+
 /// Waits for the end of the run; a demo's guest is ordered to shut down when it has shown everything.
 fn supervise(
     options: &RunOptions,
@@ -168,9 +173,7 @@ fn supervise(
     notes: &Mutex<Notes>,
     hashes: Option<&Hashes>,
 ) -> Ending {
-    let limit = options
-        .timeout
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let limit = options.timeout.and_then(limit);
     let mut ordered = None;
     loop {
         if let Some(ending) = guest.wait_for(LOOK) {
@@ -203,5 +206,16 @@ fn supervise(
                 ordered = Some(now + PATIENCE);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_beyond_the_clock_are_none() {
+        assert!(limit(60).is_some());
+        assert_eq!(limit(u64::MAX), None);
     }
 }

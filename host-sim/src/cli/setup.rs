@@ -91,10 +91,12 @@ pub(super) fn vmbus_version(text: Option<&str>) -> Result<ProtocolVersion, Error
 
 /// What the host offers to the guest of this run.
 pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOptions, Error> {
+    let newest_vmbus = vmbus_version(options.vmbus_version.as_deref())?;
+    // Last, as it empties the file.
     let observer = options.trace.as_deref().map(create_trace).transpose()?;
     Ok(HostOptions {
         disks: disks.attached.clone(),
-        newest_vmbus: vmbus_version(options.vmbus_version.as_deref())?,
+        newest_vmbus,
         max_sub_channels: u16::try_from(options.cpus.saturating_sub(1)).unwrap_or(u16::MAX),
         observer,
         ..HostOptions::default()
