@@ -129,17 +129,6 @@ impl Host {
         memory: &GuestMemory,
         options: HostOptions,
     ) -> Result<Self, HostError> {
-        let config = ServerConfig {
-            newest: options.newest_vmbus,
-            ..ServerConfig::new(hv.config().vp_count)
-        };
-        let bus = VmBus::new(
-            Arc::clone(hv),
-            memory.clone(),
-            config,
-            options.execution,
-            options.observer,
-        )?;
         let storage = |wanted: StorageOptions| {
             StorageController::new(StorageOptions {
                 highest_version: options.newest_storage,
@@ -152,7 +141,7 @@ impl Host {
             ..StorageOptions::scsi(SCSI_INSTANCE)
         })?;
         let scsi = controller.handle();
-        let mut ide = Vec::new();
+        let (mut ide, mut ide_disks) = (Vec::new(), Vec::new());
         for (place, image) in options.disks {
             match place {
                 Place::Scsi(lun) => scsi.add_lun(lun, image)?,
@@ -160,9 +149,24 @@ impl Host {
                     let disk = storage(StorageOptions::ide(channel, device))?;
                     disk.handle().add_lun(0, image)?;
                     ide.push(disk.handle());
-                    bus.add_device(Box::new(disk));
+                    ide_disks.push(disk);
                 }
             }
+        }
+        // The bus comes after all that may fail: its thread and ports stay until it is shut down.
+        let config = ServerConfig {
+            newest: options.newest_vmbus,
+            ..ServerConfig::new(hv.config().vp_count)
+        };
+        let bus = VmBus::new(
+            Arc::clone(hv),
+            memory.clone(),
+            config,
+            options.execution,
+            options.observer,
+        )?;
+        for disk in ide_disks {
+            bus.add_device(Box::new(disk));
         }
         bus.add_device(Box::new(controller));
         let (device, heartbeat) = Heartbeat::new(options.heartbeat_interval);
@@ -194,5 +198,40 @@ impl Host {
                     .sum::<u64>(),
             storage_commands: disks.map(|disk| disk.counters().commands).sum(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{OpenOptions, open};
+    use crate::hv::{HvConfig, InterruptSink, ManualClock};
+
+    struct NoInterrupts;
+
+    impl InterruptSink for NoInterrupts {
+        fn inject(&self, _vp: u32, _vector: u8) {}
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_set_up_leaves_nothing_behind() {
+        let memory = GuestMemory::new(1 << 20).unwrap();
+        let clock = Arc::new(ManualClock::default());
+        let config = HvConfig::new(memory.clone(), clock, Arc::new(NoInterrupts), 1);
+        let hv = Hv::new(config).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let image = open(file.path(), &OpenOptions::default()).unwrap();
+        let place = Place::Scsi(0);
+        let options = HostOptions {
+            disks: vec![(place, Arc::clone(&image)), (place, image)],
+            ..HostOptions::default()
+        };
+        let refused = Host::new(&hv, &memory, options);
+        assert!(matches!(refused, Err(HostError::Lun(_))));
+        let host = Host::new(&hv, &memory, HostOptions::default());
+        host.expect("the first try has left its ports")
+            .bus
+            .shut_down();
     }
 }
