@@ -88,6 +88,12 @@ pub(super) fn vhd() -> Vec<(String, Vec<u8>)> {
     let short_footer = dynamic[..dynamic.len() - 1].to_vec();
     let mut lost_copy = dynamic.clone();
     lost_copy[..512].fill(0);
+    let mut locator = empty.clone();
+    // The first parent locator of the header, beyond the file; the target puts the checksum right.
+    let entry = 512 + 576;
+    locator[entry..entry + 4].copy_from_slice(b"W2ku");
+    locator[entry + 8..entry + 12].copy_from_slice(&16_u32.to_be_bytes());
+    locator[entry + 16..entry + 24].copy_from_slice(&(1_u64 << 40).to_be_bytes());
     let mut overlapping = dynamic.clone();
     // The second entry of the table, at the place of the first.
     let table = 512 + 1024;
@@ -101,6 +107,7 @@ pub(super) fn vhd() -> Vec<(String, Vec<u8>)> {
         ("dynamic-511-byte-footer".into(), short_footer),
         ("dynamic-without-copy".into(), lost_copy),
         ("dynamic-overlapping-blocks".into(), overlapping),
+        ("dynamic-with-locator".into(), locator),
     ]
 }
 

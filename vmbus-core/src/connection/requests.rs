@@ -283,6 +283,9 @@ impl Connection {
         }
         let error = RequestError::NotPosted;
         match outgoing.token {
+            // Too late: the host has answered all the same, or time is up.
+            Token::Contact(version) if !matches!(self.phase, Phase::Negotiating { proposed, .. } if proposed == version) =>
+                {}
             // Hosts that do not know the version need not know its connection.
             Token::Contact(version) if version.has_message_connection() => self.propose_next(),
             Token::Contact(_) => self.connect_failed(ConnectError::NotPosted),
