@@ -235,3 +235,43 @@ fn kvm_without_permission() {
     let probe = nobody(&["probe", "--json"]);
     assert!(String::from_utf8_lossy(&probe.stdout).contains("\"usable\":false"));
 }
+
+#[test]
+fn output_that_nobody_reads() {
+    let folder = TempDir::new().unwrap();
+    let mut runs = vec![
+        vec!["probe".to_owned()],
+        vec!["probe".to_owned(), "--json".to_owned()],
+    ];
+    if let Some(guest) = guest_image() {
+        let image = folder.path().join("disk.img");
+        fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
+        let disk = format!("{},ro", image.display());
+        let words = [
+            "run",
+            "--backend",
+            "inproc",
+            "--demo",
+            "--disk",
+            &disk,
+            "--guest",
+        ];
+        let mut words: Vec<_> = words.map(str::to_owned).to_vec();
+        words.push(guest.to_str().unwrap().to_owned());
+        runs.push(words);
+    }
+    for arguments in runs {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(env!("CARGO_BIN_EXE_host-sim"))
+            .args(&arguments)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .and_then(std::process::Child::wait_with_output)
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{arguments:?}: {text}");
+    }
+}

@@ -8,7 +8,7 @@ use super::Error;
 
 pub(crate) fn run(image: &Path) -> Result<(), Error> {
     let report = check_path(image).map_err(Error::failed)?;
-    println!("{report}");
+    say!("{report}");
     if report.is_usable() {
         Ok(())
     } else {

@@ -1,5 +1,14 @@
 //! The command-line program.
 
+/// Prints a line on standard output. That nobody reads it is no failure, least of all the guest's, whose processors
+/// print too: `println!` would panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 pub(crate) mod arguments;
 mod backend;
 pub(crate) mod check;

@@ -14,19 +14,19 @@ pub(crate) fn run(json: bool) -> Result<(), Error> {
             }
             Err(error) => json!({ "usable": false, "reason": error.to_string() }),
         };
-        println!("{report}");
+        say!("{report}");
         return Ok(());
     }
     match probe {
-        Ok(probe) if probe.emulates() => println!(
+        Ok(probe) if probe.emulates() => say!(
             "KVM is usable, but only emulates the processor: {:.1} million instructions a second",
             probe.mips
         ),
-        Ok(probe) => println!(
+        Ok(probe) => say!(
             "KVM is usable: {:.0} million instructions a second",
             probe.mips
         ),
-        Err(error) => println!("KVM is not usable: {error}"),
+        Err(error) => say!("KVM is not usable: {error}"),
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `host-sim run`: a guest, its devices, and the report about both.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -91,7 +92,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
             let show = !options.demo && !options.json;
             Box::new(move |line| {
                 if show {
-                    println!("report: {line}");
+                    say!("report: {line}");
                 }
                 take_note(&mut lock(&notes), counters.get(), line);
             })
@@ -117,7 +118,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         .map(|fault| format!("a channel broke: {fault}"));
 
     if !options.demo {
-        println!("host-sim: {}", ending.text);
+        say!("host-sim: {}", ending.text);
         return if ending.is_clean {
             Ok(())
         } else {
@@ -146,9 +147,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
 /// Where the guest's console goes: with `--json`, standard output is the report's.
 fn console(json: bool) -> Box<dyn Fn(&str) + Send + Sync> {
     if json {
-        Box::new(|line| eprintln!("guest: {line}"))
+        Box::new(|line| {
+            let _ = writeln!(std::io::stderr(), "guest: {line}");
+        })
     } else {
-        Box::new(|line| println!("guest: {line}"))
+        Box::new(|line| say!("guest: {line}"))
     }
 }
 
