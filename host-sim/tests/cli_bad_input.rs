@@ -237,6 +237,34 @@ fn kvm_without_permission() {
 }
 
 #[test]
+fn a_trace_over_a_disk() {
+    let Some(guest) = guest_image() else {
+        return skip("a_trace_over_a_disk", "no guest image (VIRIDIAN_GUEST)");
+    };
+    let folder = TempDir::new().unwrap();
+    let (image, link) = (folder.path().join("disk.img"), folder.path().join("link"));
+    fs::write(&image, vec![7; 1 << 20]).unwrap();
+    std::os::unix::fs::symlink(&image, &link).unwrap();
+    for trace in [&image, &link] {
+        let output = host_sim(&[
+            "run",
+            "--backend",
+            "inproc",
+            "--guest",
+            guest.to_str().unwrap(),
+            "--disk",
+            image.to_str().unwrap(),
+            "--trace",
+            trace.to_str().unwrap(),
+            "--timeout",
+            "5",
+        ]);
+        assert_refused(&output, &["trace", trace.to_str().unwrap(), "overwrite"]);
+        assert_eq!(fs::read(&image).unwrap(), vec![7; 1 << 20]);
+    }
+}
+
+#[test]
 fn output_that_nobody_reads() {
     let folder = TempDir::new().unwrap();
     let mut runs = vec![

@@ -1,6 +1,7 @@
 //! From the command line to images, versions and options; nothing is modified if any of it is wrong.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -92,6 +93,16 @@ pub(super) fn vmbus_version(text: Option<&str>) -> Result<ProtocolVersion, Error
 /// What the host offers to the guest of this run.
 pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOptions, Error> {
     let newest_vmbus = vmbus_version(options.vmbus_version.as_deref())?;
+    if let Some(trace) = &options.trace {
+        let used = options.disks.iter().map(|disk| &disk.path);
+        let mut used = used.chain(std::iter::once(&options.guest));
+        if used.any(|path| is_same_file(path, trace)) {
+            return Err(Error::usage(format!(
+                "the trace '{}' would overwrite the guest or a disk",
+                trace.display()
+            )));
+        }
+    }
     // Last, as it empties the file.
     let observer = options.trace.as_deref().map(create_trace).transpose()?;
     Ok(HostOptions {
@@ -101,6 +112,15 @@ pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOp
         observer,
         ..HostOptions::default()
     })
+}
+
+/// Whether two paths lead to one file that exists.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn create_trace(path: &Path) -> Result<Arc<dyn BusObserver>, Error> {
