@@ -50,8 +50,8 @@ pub(super) struct JobData {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum JobState {
     New,
-    /// Among the tasks that wait for room.
-    Waiting,
+    /// Among the jobs that wait for room; its ticket.
+    Waiting(u64),
     /// In flight; its slot.
     InFlight(u32),
     Finished,

@@ -1,5 +1,6 @@
 //! What a lane's lock protects.
 
+use core::mem;
 use core::task::{Context, Poll, Waker};
 
 use alloc::collections::{TryReserveError, VecDeque};
@@ -74,8 +75,9 @@ pub(super) struct State<T: Transport> {
     transport: Option<T>,
     queue: RequestQueue<u32>,
     slots: Slots,
-    /// Tasks that wait for room, in the order of their coming.
-    waiting: VecDeque<Waker>,
+    /// Jobs that wait for room, in the order of their coming: tickets and tasks.
+    waiting: VecDeque<(u64, Waker)>,
+    last_ticket: u64,
     /// Tasks that wait until nothing is in flight.
     waiting_for_idle: Vec<Waker>,
     /// How the host broke the ring: nothing is read from it any more.
@@ -99,6 +101,7 @@ impl<T: Transport> State<T> {
             queue: RequestQueue::new(capacity, negotiated.version, negotiated.max_transfer_bytes)?,
             slots: Slots::new(capacity)?,
             waiting: VecDeque::new(),
+            last_ticket: 0,
             waiting_for_idle: Vec::new(),
             failure: None,
             stopped: false,
@@ -219,7 +222,7 @@ impl<T: Transport> State<T> {
                 after.wake(waker);
             }
         }
-        for waker in self.waiting.drain(..count) {
+        for (_, waker) in self.waiting.drain(..count) {
             after.wake(waker);
         }
     }
@@ -231,11 +234,8 @@ impl<T: Transport> State<T> {
             let outcome = Outcome::cancelled(0);
             after.release(self.slots.complete(slot, outcome, exposed));
         }
-        for waker in self
-            .waiting
-            .drain(..)
-            .chain(self.waiting_for_idle.drain(..))
-        {
+        let waiting = self.waiting.drain(..).map(|(_, waker)| waker);
+        for waker in waiting.chain(self.waiting_for_idle.drain(..)) {
             after.wake(waker);
         }
         after.news = true;
@@ -254,8 +254,9 @@ impl<T: Transport> State<T> {
                     return ready;
                 }
             }
-            JobState::New | JobState::Waiting => {
+            JobState::New | JobState::Waiting(_) => {
                 if let Some(ready) = self.submit(job, context, after) {
+                    self.pass_turn(job, after);
                     return ready;
                 }
             }
@@ -286,7 +287,7 @@ impl<T: Transport> State<T> {
             data.buffer.leak();
         }
         // A slot came free.
-        if let Some(waker) = self.waiting.pop_front() {
+        if let Some((_, waker)) = self.waiting.pop_front() {
             after.wake(waker);
         }
         Some(Poll::Ready(Ok(outcome)))
@@ -305,7 +306,7 @@ impl<T: Transport> State<T> {
                 return Some(Poll::Ready(Err(DiskError::Closed)));
             };
             let Some(slot) = self.slots.take() else {
-                self.wait_for_room(job, context);
+                self.wait_for_room(job, context, after);
                 return None;
             };
             let Some(request) = job.request() else {
@@ -319,13 +320,14 @@ impl<T: Transport> State<T> {
                         self.signals = self.signals.saturating_add(1);
                     }
                     transport.signal_host(signal);
+                    after.discarded.extend(leave(&mut self.waiting, job));
                     job.state = JobState::InFlight(slot);
                     if self.announced && self.waiting.is_empty() {
                         self.announced = false;
                         transport.rings().0.withdraw_blocked();
                     }
                     // Room for one may be room for two.
-                    if let Some(waker) = self.waiting.pop_front() {
+                    if let Some((_, waker)) = self.waiting.pop_front() {
                         after.wake(waker);
                     }
                     return None;
@@ -338,13 +340,13 @@ impl<T: Transport> State<T> {
                     Ok(true) => {}
                     Ok(false) => {
                         self.announced = true;
-                        self.wait_for_room(job, context);
+                        self.wait_for_room(job, context, after);
                         return None;
                     }
                     Err(error) => return Some(self.broken(error, after)),
                 },
                 SubmitReason::QueueFull => {
-                    self.wait_for_room(job, context);
+                    self.wait_for_room(job, context, after);
                     return None;
                 }
                 SubmitReason::Ring(error) => return Some(self.broken(error, after)),
@@ -363,16 +365,25 @@ impl<T: Transport> State<T> {
         Poll::Ready(Err(DiskError::Closed))
     }
 
-    fn wait_for_room(&mut self, job: &mut Job, context: &Context<'_>) {
-        job.state = JobState::Waiting;
+    /// Puts a job at the end of those that wait, or leaves it where it is.
+    fn wait_for_room(&mut self, job: &mut Job, context: &Context<'_>, after: &mut After) {
         let waker = context.waker();
-        if !self.waiting.iter().any(|other| other.will_wake(waker)) {
-            self.waiting.push_back(waker.clone());
+        if let JobState::Waiting(ticket) = job.state
+            && let Some((_, known)) = self.waiting.iter_mut().find(|(known, _)| *known == ticket)
+        {
+            if !known.will_wake(waker) {
+                after.discarded.push(mem::replace(known, waker.clone()));
+            }
+            return;
         }
+        self.last_ticket = self.last_ticket.wrapping_add(1);
+        self.waiting.push_back((self.last_ticket, waker.clone()));
+        job.state = JobState::Waiting(self.last_ticket);
     }
 
     pub(super) fn abandon(&mut self, job: &mut Job, after: &mut After) {
         let buffer = job.data.take().map(|data| data.buffer);
+        self.pass_turn(job, after);
         match job.state {
             JobState::InFlight(slot) => {
                 let released = self.slots.abandon(slot, buffer);
@@ -382,9 +393,17 @@ impl<T: Transport> State<T> {
             _ => after.buffers.extend(buffer),
         }
         job.state = JobState::Finished;
-        // It may have been woken because of room that it will not use now.
-        if let Some(waker) = self.waiting.pop_front() {
-            after.wake(waker);
+    }
+
+    /// A job comes to its end without using room. If it has been woken because of room, that is the next one's.
+    fn pass_turn(&mut self, job: &Job, after: &mut After) {
+        match leave(&mut self.waiting, job) {
+            Some(waker) => after.discarded.push(waker),
+            None => {
+                if let Some((_, waker)) = self.waiting.pop_front() {
+                    after.wake(waker);
+                }
+            }
         }
     }
 
@@ -406,7 +425,7 @@ impl<T: Transport> State<T> {
 
     pub(super) fn stop(&mut self, after: &mut After) {
         self.stopped = true;
-        for waker in self.waiting.drain(..) {
+        for (_, waker) in self.waiting.drain(..) {
             after.wake(waker);
         }
     }
@@ -420,4 +439,15 @@ impl<T: Transport> State<T> {
     pub(super) fn closed(&mut self, acknowledged: bool, after: &mut After) {
         self.fail_all(!acknowledged, after);
     }
+}
+
+/// A job waits no longer; returns its waker if its turn had not come. Left behind, it would take the turn of another
+/// job and not use it.
+#[must_use]
+fn leave(waiting: &mut VecDeque<(u64, Waker)>, job: &Job) -> Option<Waker> {
+    let JobState::Waiting(ticket) = job.state else {
+        return None;
+    };
+    let place = waiting.iter().position(|(known, _)| *known == ticket)?;
+    waiting.remove(place).map(|(_, waker)| waker)
 }

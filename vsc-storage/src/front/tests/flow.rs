@@ -184,6 +184,40 @@ fn dropped_waiters_pass_their_turn_on() {
 }
 
 #[test]
+fn a_waiter_that_gives_up_leaves_no_trace() {
+    let rig = patterned(1 << 14, 1);
+    let disk = rig.disk();
+    let mut first = Box::pin(disk.read(0, disk.buffer(512).unwrap()));
+    assert!(poll_once(first.as_mut()).is_pending());
+    // Done, but the only slot is taken as long as nobody asks for the outcome.
+    rig.host.work();
+    let second = async {
+        let (result, _) = disk.read(1, disk.buffer(512).unwrap()).await;
+        assert_eq!(result, Ok(512));
+    };
+    let director = async {
+        // Waits behind the second, which must get the slot and not what was left of this one.
+        let mut third = Box::pin(disk.read(2, disk.buffer(512).unwrap()));
+        assert!(poll_once(third.as_mut()).is_pending());
+        drop(third);
+        let mut turns = 0;
+        core::future::poll_fn(|context| {
+            turns += 1;
+            context.waker().wake_by_ref();
+            if turns < 3 {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
+        let _ = first.await;
+    };
+    rig.run_all(vec![Box::pin(second), Box::pin(director)]);
+    assert_eq!(rig.machine.in_use(), 0);
+}
+
+#[test]
 fn g6_sub_channels_share_the_load_and_negotiate_nothing() {
     let mut disk = TestDisk::new(1000, 512);
     disk.data = pattern(5, DISK);
