@@ -2,6 +2,7 @@
 //!
 //! | Module | What |
 //! |---|---|
+//! | [`future`] | waiting for one of two, giving up |
 //! | [`machine`] | virtual processors with their SynIC on, as a kernel would have them |
 //! | [`services`] | heartbeat and shutdown as guest tasks |
 //! | [`random`] | the generator behind every seed |
@@ -9,6 +10,7 @@
 //!
 //! Panics are the way in which these helpers fail: they run in tests only.
 
+pub mod future;
 pub mod machine;
 pub mod random;
 pub mod services;

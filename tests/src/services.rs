@@ -3,6 +3,7 @@
 use host_sim::partition::inproc::{InprocProcessor, InprocRuntime};
 use ic_services::service::{Service, Step, step};
 use ic_services::shutdown::{Action, OperatingSystem};
+use vmbus_core::bus::OpenOptions;
 use vmbus_core::channel::{Channel, ChannelGone};
 
 /// An operating system that can power off and restart but not hibernate.
@@ -12,6 +13,16 @@ pub struct PlainSystem;
 impl OperatingSystem for PlainSystem {
     fn can(&self, action: Action) -> bool {
         action != Action::Hibernate
+    }
+}
+
+/// How to open a service's channel: [`serve`] needs room for two copies of the largest message.
+#[must_use]
+pub fn open_options(target_vp: u32) -> OpenOptions {
+    OpenOptions {
+        target_vp,
+        max_packet: 8192,
+        ..OpenOptions::default()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use ic_services::heartbeat::Heartbeat;
-use vmbus_core::bus::{BusError, BusEvent, Offer, OpenOptions};
+use vmbus_core::bus::{BusError, BusEvent, Offer};
 use vmbus_core::class;
 use vmbus_core::connection::RequestError;
 use vmbus_core::version::ProtocolVersion;
@@ -14,9 +14,10 @@ use vsc_storage::front::{
 
 use super::log::Entry;
 use super::operations::{verify_all, worker};
-use super::world::{Either, World, either};
+use super::world::World;
+use crate::future::{Either, either};
 use crate::machine::InprocBus;
-use crate::services::serve;
+use crate::services::{open_options, serve};
 
 /// The guest's first tasks.
 pub fn boot(world: &Rc<World>, bus: &InprocBus) {
@@ -89,7 +90,7 @@ fn offered(world: &Rc<World>, bus: &InprocBus, offer: Offer) {
 
 async fn heartbeat(world: &World, bus: &InprocBus, offer: &Offer) {
     let mut channel = bus
-        .open(offer, OpenOptions::default())
+        .open(offer, open_options(0))
         .await
         .expect("an open heartbeat channel");
     let mut service = Heartbeat::new();

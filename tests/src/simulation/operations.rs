@@ -9,7 +9,8 @@ use vsc_storage::front::{Disk, DmaBuffer};
 
 use super::log::Entry;
 use super::plan::OpKind;
-use super::world::{Found, World, give_up, yield_now};
+use super::world::{Found, World};
+use crate::future::{give_up, yield_now};
 
 /// Blocks of one operation.
 #[derive(Clone, Copy, Debug)]
