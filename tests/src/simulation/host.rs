@@ -1,5 +1,6 @@
 //! The host's end: bus, controller, disks, and the unpleasant things that it can do.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use host_sim::host::SCSI_INSTANCE;
 use host_sim::ic::heartbeat::{BEAT_INTERVAL, Heartbeat, HeartbeatHandle};
 use host_sim::partition::inproc::InprocPartition;
 use host_sim::vmbus::server::{DeviceId, ServerConfig};
-use host_sim::vmbus::{Execution as BusExecution, VmBus};
+use host_sim::vmbus::{Execution as BusExecution, VmBus, Work};
 use host_sim::vsp::scsi::UnitAttention;
 use host_sim::vsp::storage::executor::{ExecutorFactory, SeededExecutor};
 use host_sim::vsp::storage::{StorageController, StorageCounters, StorageHandle, StorageOptions};
@@ -29,6 +30,9 @@ struct Lun {
     plugged: bool,
     /// What the disk held when its recording began.
     start: Vec<u8>,
+    /// Flushes, by their place in the recording, that a host makes when it closes a channel. They would hide those
+    /// that it owes the guest, so a power cut comes before them.
+    at_close: BTreeSet<usize>,
 }
 
 /// The host's end of a simulation.
@@ -115,6 +119,7 @@ impl Host {
             faulty: Arc::new(faulty),
             plugged: true,
             start: content,
+            at_close: BTreeSet::new(),
         }
     }
 
@@ -172,10 +177,7 @@ impl Host {
     pub fn can_reoffer(&self) -> bool {
         let old = SCSI_INSTANCE.to_string();
         self.controller.is_none()
-            && self
-                .controllers
-                .iter()
-                .all(|old| old.open_channels().is_empty())
+            && self.is_closed()
             && self
                 .bus
                 .snapshot()
@@ -185,29 +187,37 @@ impl Host {
                 .all(|channel| channel.instance != old || channel.phase == "rescinded")
     }
 
+    /// Whether no controller has a channel open.
+    fn is_closed(&self) -> bool {
+        self.controllers
+            .iter()
+            .all(|controller| controller.open_channels().is_empty())
+    }
+
     /// Offers the controller again.
     pub fn reoffer(&mut self) {
         self.offer();
     }
 
-    /// The power fails while the controller is away: of what was not flushed, some is lost. Returns what the disks
+    /// The power fails while nobody uses the disks: of what was not flushed, some is lost. Returns what the disks
     /// hold afterwards.
     ///
     /// # Panics
-    /// The controller is there.
+    /// A channel of a controller is open.
     pub fn cut_power(&mut self) -> Vec<Vec<u8>> {
-        assert!(self.can_reoffer());
+        assert!(self.is_closed());
         let mut contents = Vec::new();
         for lun in 0..self.plan.luns {
             let old = &self.luns[usize::from(lun)];
             let changes = old.raw.storage().recorded();
             let plugged = old.plugged;
             let mut content = old.start.clone();
-            let last_flush = changes
-                .iter()
-                .rposition(|change| *change == StorageChange::Flush)
+            let last_flush = (0..changes.len())
+                .rfind(|place| {
+                    changes[*place] == StorageChange::Flush && !old.at_close.contains(place)
+                })
                 .map_or(0, |place| place + 1);
-            let share = self.random.pick(&[0, 300, 900]);
+            let share = self.random.pick(&[0, 0, 300, 900]);
             for (index, change) in changes.iter().enumerate() {
                 self.replay(&mut content, change, index < last_flush, share);
             }
@@ -233,6 +243,23 @@ impl Host {
         for (place, from) in content[at..].chunks_mut(block).zip(bytes.chunks(block)) {
             if durable || self.random.per_thousand(share) {
                 place.copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Does one thing on the bus.
+    pub fn step(&mut self, work: Work) {
+        let counts = |host: &Self| -> Vec<usize> {
+            let count = |lun: &Lun| lun.raw.storage().recorded_count();
+            host.luns.iter().map(count).collect()
+        };
+        let before = counts(self);
+        self.bus.step(work);
+        if work == Work::Effect {
+            // Effects execute no commands: whatever reaches a disk is the flush of a channel that closes.
+            let after = counts(self);
+            for (lun, (before, after)) in self.luns.iter_mut().zip(before.into_iter().zip(after)) {
+                lun.at_close.extend(before..after);
             }
         }
     }
@@ -287,15 +314,6 @@ impl Host {
     #[must_use]
     pub fn content(&self, lun: u8) -> Vec<u8> {
         self.luns[usize::from(lun)].raw.storage().to_bytes()
-    }
-
-    /// Changes to all disks so far.
-    #[must_use]
-    pub fn changes(&self) -> usize {
-        self.luns
-            .iter()
-            .map(|lun| lun.raw.storage().recorded_count())
-            .sum()
     }
 
     /// What each controller has counted, in the order in which they were offered.

@@ -51,10 +51,11 @@ pub async fn worker(world: Rc<World>) {
 
 fn draw_kind(world: &World) -> OpKind {
     match world.below(100) {
-        0..42 => OpKind::Write,
-        42..78 => OpKind::Read,
-        78..86 => OpKind::Flush,
-        86..90 => OpKind::WriteDurably,
+        0..44 => OpKind::Write,
+        44..74 => OpKind::Read,
+        74..84 => OpKind::Flush,
+        84..90 if world.plan.durable_writes => OpKind::WriteDurably,
+        84..90 => OpKind::Write,
         90..94 => OpKind::Unmap,
         94..98 => OpKind::ReadGivenUp,
         _ => OpKind::WriteGivenUp,
@@ -193,10 +194,9 @@ async fn flush(world: &World, disk: &Disk, target: Target) -> Result<(), DiskErr
     Ok(())
 }
 
-/// Reads every block of every disk.
+/// Reads every block of every disk, and then flushes it.
 pub async fn verify_all(world: &World) {
     for lun in 0..world.plan.luns {
-        let mut lba = 0;
         let mut found = world
             .until(|world| {
                 let found = world.found(lun)?;
@@ -204,14 +204,18 @@ pub async fn verify_all(world: &World) {
                 found.disk.info().discard.is_some().then_some(found)
             })
             .await;
-        while lba < world.plan.blocks {
+        let mut lba = 0;
+        loop {
             let target = Target {
                 op: world.number_operation(),
                 lun,
                 lba,
                 blocks: world.plan.longest.min(world.plan.blocks - lba),
             };
-            match run(world, &found.disk, OpKind::Read, target).await {
+            let is_read = lba == world.plan.blocks;
+            let kind = if is_read { OpKind::Flush } else { OpKind::Read };
+            match run(world, &found.disk, kind, target).await {
+                Ok(()) if is_read => break,
                 Ok(()) => lba += target.blocks,
                 // What the host did at last may still be on its way.
                 Err(DiskError::Closed) => found = world.disk(lun, found.generation).await,
@@ -219,7 +223,7 @@ pub async fn verify_all(world: &World) {
                     yield_now().await;
                     found = world.disk(lun, 0).await;
                 }
-                Err(error) => panic!("LUN {lun}, block {lba}: {error}"),
+                Err(error) => panic!("{kind:?} of LUN {lun}, block {lba}: {error}"),
             }
         }
     }

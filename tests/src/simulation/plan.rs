@@ -111,8 +111,12 @@ pub struct Plan {
     pub attentions: u32,
     /// Commands aborted by the host; fewer than the guest's tries of one command.
     pub aborts: u32,
+    /// The host may be unpleasant at every so-manieth step, on average.
+    pub chaos_rarity: u64,
     /// Whether controller and disks may go away before anybody uses them.
     pub early_chaos: bool,
+    /// Whether the guest writes with forced unit access, which hides flushes that do too little.
+    pub durable_writes: bool,
     /// Whether what was not flushed may be lost while the controller is away.
     pub power_cuts: bool,
     /// Media errors and torn writes, per thousand commands.
@@ -162,8 +166,10 @@ impl Plan {
             },
             attentions: random.pick(&[0, 0, 2]),
             aborts: random.pick(&[0, 0, 2]),
+            chaos_rarity: random.pick(&[1, 8, 32]),
             early_chaos: random.per_thousand(200),
-            power_cuts: random.per_thousand(400),
+            durable_writes: random.per_thousand(500),
+            power_cuts: random.per_thousand(600),
             media_errors: random.pick(&[0, 0, 0, 40]),
             heartbeat: random.per_thousand(300),
         }

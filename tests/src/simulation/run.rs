@@ -165,7 +165,7 @@ impl Simulation {
         // The host may still have to clean up behind the guest.
         let mut left = 1000;
         while let Some(work) = self.host.bus.work().first().copied() {
-            self.host.bus.step(work);
+            self.host.step(work);
             left -= 1;
             assert!(left > 0, "the host never comes to rest");
         }
@@ -197,7 +197,6 @@ impl Simulation {
         let (channels, control): (Vec<Work>, Vec<Work>) = work
             .into_iter()
             .partition(|work| matches!(work, Work::Channel(_)));
-        let chaos = self.possible_chaos();
         let weights = self.weights;
         let choices = [
             (Kind::Guest, weights.guest, !woken.is_empty()),
@@ -211,6 +210,12 @@ impl Simulation {
             (Kind::Disk, weights.disk, self.host.picked.waiting() > 0),
         ];
         let idle = choices.iter().all(|(_, _, possible)| !possible);
+        let chaos = match self.random.below(self.world.plan.chaos_rarity) {
+            // Whoever waits may wait for the host to undo what it did.
+            _ if idle => self.possible_chaos(),
+            0 => self.possible_chaos(),
+            _ => Vec::new(),
+        };
         if idle && (chaos.is_empty() || self.random.per_thousand(900)) {
             return self.wait();
         }
@@ -284,7 +289,7 @@ impl Simulation {
             Work::Inbox => Entry::Inbox,
             Work::Channel(id) => Entry::Channel(id.0),
         });
-        self.host.bus.step(work);
+        self.host.step(work);
     }
 
     fn advance(&mut self, units: u32) {
@@ -317,10 +322,8 @@ impl Simulation {
             return possible;
         }
         if !self.host.has_controller() && self.host.can_reoffer() {
-            possible.push(Chaos::Reoffer { power_cut: false });
-            if plan.power_cuts {
-                possible.push(Chaos::Reoffer { power_cut: true });
-            }
+            let power_cut = plan.power_cuts;
+            possible.push(Chaos::Reoffer { power_cut });
         }
         let in_use = self.world.under_way.get() > 0;
         if self.host.has_controller() && (in_use || plan.early_chaos) {
@@ -408,10 +411,13 @@ impl Simulation {
     }
 
     /// Looks for anything that is wrong, or left behind, after the guest's end.
-    fn examine(self, machine: Machine, free_pages: u64) -> Report {
-        let plan = &self.world.plan;
-        let totals = *self.world.totals.borrow();
+    fn examine(mut self, machine: Machine, free_pages: u64) -> Report {
+        let world = self.world.clone();
+        let plan = &world.plan;
+        let totals = *world.totals.borrow();
         self.examine_disks();
+        // The guest has flushed at last: now nothing at all may be lost.
+        self.cut_power();
         let snapshot = self.host.bus.snapshot();
         assert_eq!(
             snapshot.faults, 0,
