@@ -12,6 +12,7 @@
 //! Guest tasks are polled only when they were woken, so that a lost wake-up or a lost signal ends in a hang, which is
 //! found when simulated time runs out.
 
+mod examine;
 pub mod executor;
 pub mod guest;
 pub mod host;
