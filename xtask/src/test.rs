@@ -122,7 +122,21 @@ fn tests(options: &Options, guest: &PathBuf, count: &mut Count) -> Result<(), Er
     );
     let shown = show(&mut command)?;
     count.note(&shown.lines);
-    shown.outcome
+    shown.outcome?;
+    if options.filter.is_none() {
+        say("the table of protocol versions, from the tests that have just run");
+        check(cargo().args([
+            "test",
+            "--quiet",
+            "-p",
+            "e2e-tests",
+            "--test",
+            "versions",
+            "--",
+            "--nocapture",
+        ]))?;
+    }
+    Ok(())
 }
 
 /// The `loom` models of the ring's hand-offs: every interleaving that the memory model allows.

@@ -1,7 +1,8 @@
 //! The standard library's source from Debian's archive, without installing anything and without being root.
 //!
 //! Trust goes from the archive's keys over the suite's release file and its package index to the package: each holds
-//! the SHA-256 of the next. Without `gpgv` or the keys, HTTPS vouches for the release file.
+//! the SHA-256 of the next. Without `gpgv` or the keys, HTTPS must vouch for the release file. The archive is the one
+//! that `apt` is set up for, or what `VIRIDIAN_DEBIAN_ARCHIVE` names.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,12 @@ use std::process::Command;
 use super::download::{self, Sum};
 use crate::run::{self, Error, check, say};
 
-const ARCHIVE: &str = "https://deb.debian.org/debian";
+/// Names an archive, such as a mirror near by, instead of the one of `apt`.
+const ARCHIVE_VARIABLE: &str = "VIRIDIAN_DEBIAN_ARCHIVE";
+
+/// Where `apt` keeps the list of its archives: a file, and a folder of such files.
+const APT_LIST: &str = "/etc/apt/sources.list";
+const APT_LISTS: &str = "/etc/apt/sources.list.d";
 
 /// Suites that may carry the compiler's version, the likeliest first.
 const SUITES: [&str; 4] = ["trixie-backports", "trixie", "forky", "sid"];
@@ -45,14 +51,51 @@ pub(super) fn rust_source(version: &str) -> Result<PathBuf, Error> {
     result
 }
 
+/// The archive's address, without a slash at its end.
+fn archive() -> Result<String, Error> {
+    if let Ok(address) = std::env::var(ARCHIVE_VARIABLE) {
+        return Ok(address.trim_end_matches('/').to_owned());
+    }
+    let mut files = vec![PathBuf::from(APT_LIST)];
+    if let Ok(folder) = std::fs::read_dir(APT_LISTS) {
+        files.extend(folder.flatten().map(|entry| entry.path()));
+    }
+    let texts = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    texts
+        .into_iter()
+        .find_map(|text| archive_in_list(&text))
+        .ok_or_else(|| {
+            Error::new(format!(
+                "apt is not set up for a Debian archive here, and {ARCHIVE_VARIABLE} names none"
+            ))
+        })
+}
+
+/// The first Debian archive in a list of `apt`'s, of either format: other archives have other folders.
+fn archive_in_list(list: &str) -> Option<String> {
+    let lines = list
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with('#'));
+    let mut words = lines.flat_map(str::split_whitespace);
+    let found = words.find(|word| {
+        let is_address = word.starts_with("http://") || word.starts_with("https://");
+        is_address && word.trim_end_matches('/').ends_with("/debian")
+    });
+    found.map(|address| address.trim_end_matches('/').to_owned())
+}
+
 fn fetch(version: &str, work: &Path) -> Result<PathBuf, Error> {
+    let archive = archive()?;
     let mut looked = Vec::new();
     for suite in SUITES {
         say(&format!(
             "looking for rust-src {version} in Debian's suite {suite}"
         ));
-        match index(suite, work).map(|index| find_package(&index, version)) {
-            Ok(Some(package)) => return unpack(&package, work),
+        match index(&archive, suite, work).map(|index| find_package(&index, version)) {
+            Ok(Some(package)) => return unpack(&archive, &package, work),
             Ok(None) => looked.push(format!("{suite} has another version")),
             Err(error) => looked.push(format!("{suite}: {error}")),
         }
@@ -64,11 +107,11 @@ fn fetch(version: &str, work: &Path) -> Result<PathBuf, Error> {
 }
 
 /// A suite's package index, checked and unpacked.
-fn index(suite: &str, work: &Path) -> Result<String, Error> {
+fn index(archive: &str, suite: &str, work: &Path) -> Result<String, Error> {
     let release_file = work.join(format!("{suite}.release"));
-    let base = format!("{ARCHIVE}/dists/{suite}");
+    let base = format!("{archive}/dists/{suite}");
     download::fetch(&format!("{base}/InRelease"), &release_file)?;
-    let release = signed_text(&release_file)?;
+    let release = signed_text(archive, &release_file)?;
     let (suffix, tool) = if run::works("xz", &["--version"]) {
         ("xz", "xz")
     } else {
@@ -88,8 +131,13 @@ fn index(suite: &str, work: &Path) -> Result<String, Error> {
 }
 
 /// The text of a release file as far as it is signed: what stands around a signature is nobody's word.
-fn signed_text(release: &Path) -> Result<String, Error> {
+fn signed_text(archive: &str, release: &Path) -> Result<String, Error> {
     if !Path::new(KEYS).is_file() || !run::works("gpgv", &["--version"]) {
+        if !archive.starts_with("https://") {
+            return Err(Error::new(
+                "no gpgv or no archive keys here, and the archive is not reached by HTTPS",
+            ));
+        }
         say("no gpgv or no archive keys here: relying on HTTPS");
         return Ok(std::fs::read_to_string(release)?);
     }
@@ -144,13 +192,13 @@ fn find_package(index: &str, compiler: &str) -> Option<Package> {
         })
 }
 
-fn unpack(package: &Package, work: &Path) -> Result<PathBuf, Error> {
+fn unpack(archive: &str, package: &Package, work: &Path) -> Result<PathBuf, Error> {
     say(&format!(
         "fetching the standard library's source, rust-src {}",
         package.version
     ));
     let file = work.join("rust-src.deb");
-    download::fetch(&format!("{ARCHIVE}/{}", package.path), &file)?;
+    download::fetch(&format!("{archive}/{}", package.path), &file)?;
     package.sum.check(&file)?;
     let folder = work.join("unpacked");
     std::fs::create_dir_all(&folder)?;
@@ -204,6 +252,21 @@ mod tests {
     use super::*;
 
     const SUM: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn both_formats_of_apt_are_read() {
+        let new = "Types: deb\n# http://old.example/debian\nURIs: http://mirror.example/debian/\nSuites: stable\n";
+        assert_eq!(
+            archive_in_list(new).as_deref(),
+            Some("http://mirror.example/debian")
+        );
+        let old = "deb [arch=amd64] https://security.example/debian-security x main\ndeb https://m.example/debian x main";
+        assert_eq!(
+            archive_in_list(old).as_deref(),
+            Some("https://m.example/debian")
+        );
+        assert_eq!(archive_in_list("deb https://m.example/ubuntu x main"), None);
+    }
 
     #[test]
     fn the_package_of_exactly_this_version_is_found() {
