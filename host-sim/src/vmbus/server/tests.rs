@@ -706,6 +706,37 @@ fn fault_34_sub_channels_are_bounded_by_their_device() {
     );
 }
 
+// 35
+#[test]
+fn a_paused_connection_drops_all_but_what_ends_the_pause() {
+    let paused = || {
+        let mut bench = Bench::new();
+        bench.contact_quietly();
+        bench.post(Pause {});
+        bench.take();
+        bench
+    };
+    let reserved = CloseReservedChannel {
+        channel_id: ChannelId(9),
+        target_vp: 1,
+        target_sint: 5,
+    };
+    let mut bench = paused();
+    bench.post(reserved);
+    bench.post(Pause {});
+    assert_eq!(bench.take(), []);
+    assert_eq!(bench.server.snapshot().counters.unexpected, 2);
+    bench.post(Resume {});
+    assert_eq!(bench.take(), [], "what was dropped is not made up for");
+    bench.post(reserved);
+    assert_eq!(bench.take().len(), 1);
+    let mut bench = paused();
+    bench.post(Unload {});
+    assert!(matches!(bench.take()[..], [HostMessage::UnloadResponse(_)]));
+    let mut bench = paused();
+    assert!(bench.contact(ProtocolVersion::V6_0).supported);
+}
+
 // 36
 #[test]
 fn sockets_are_refused() {
