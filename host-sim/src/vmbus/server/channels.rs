@@ -103,9 +103,11 @@ impl Server {
         self.channels.get(&id).map(|channel| channel.phase)
     }
 
-    /// Offers a device's channel under the lowest free id. Without a free id the device stays hidden.
+    /// Offers a device's channel under the lowest free id. Without a free id the device stays hidden, and so it does
+    /// from a guest that is leaving: its end would wait for the new channel for ever.
     pub(super) fn offer(&mut self, device: DeviceId, sub_channel_index: u16) {
-        let (Some(entry), Some(session)) = (self.devices.get(&device), self.connection.session())
+        let (Some(entry), Connection::Connected(session)) =
+            (self.devices.get(&device), &self.connection)
         else {
             return;
         };

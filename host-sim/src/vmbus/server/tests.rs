@@ -737,6 +737,37 @@ fn a_paused_connection_drops_all_but_what_ends_the_pause() {
     assert!(bench.contact(ProtocolVersion::V6_0).supported);
 }
 
+/// A device that comes while the guest leaves is for the guest's next connection.
+#[test]
+fn a_device_that_comes_during_the_unload_does_not_hold_it_up() {
+    for again in [false, true] {
+        let mut bench = Bench::connected(ProtocolVersion::V5_3);
+        bench.open(1);
+        bench.prompt = false;
+        bench.post(Unload {});
+        bench
+            .server
+            .add_device(OfferDescription::new(class::VIDEO, Guid::ZERO));
+        if again {
+            bench.contact_quietly();
+        }
+        assert_eq!(bench.take(), [], "neither an offer nor an early answer");
+        bench.server.closed(ChannelId(1));
+        bench.run();
+        match bench.take()[..] {
+            [HostMessage::UnloadResponse(_)] => assert!(!again),
+            [HostMessage::VersionResponse(response)] => assert!(again && response.supported),
+            ref other => panic!("{other:?}"),
+        }
+        if !again {
+            bench.contact_quietly();
+            bench.take();
+        }
+        bench.post(RequestOffers {});
+        assert_eq!(offers(&bench.take()).len(), 3);
+    }
+}
+
 // 36
 #[test]
 fn sockets_are_refused() {
@@ -919,6 +950,7 @@ proptest! {
             }
             bench.run();
         }
+        prop_assert!(!bench.server.connection.is_disconnecting(), "nothing is left to wait for");
         bench.server.reset();
         bench.run();
         let end = bench.server.snapshot();
