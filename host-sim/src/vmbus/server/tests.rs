@@ -413,6 +413,42 @@ fn close_answers_nothing_and_teardown_waits_for_its_end() {
     );
 }
 
+/// A ring's memory that the guest takes back too early stays the device's until the channel is closed.
+#[test]
+fn fault_41_ring_memory_is_given_back_after_the_close_only() {
+    let teardown = GpadlTeardown {
+        channel_id: ChannelId(1),
+        gpadl_id: GpadlId(101),
+    };
+    for phase in [ChannelPhase::Opening, ChannelPhase::Open] {
+        let mut bench = Bench::connected(ProtocolVersion::V5_3);
+        bench.gpadl(1, 101, 8);
+        bench.prompt = false;
+        bench.post(open(1, 101));
+        if phase == ChannelPhase::Open {
+            bench.server.opened(ChannelId(1), true);
+            bench.run();
+        }
+        bench.take();
+        assert_eq!(bench.server.channel_phase(ChannelId(1)), Some(phase));
+        bench.post(teardown);
+        bench.server.opened(ChannelId(1), true);
+        bench.run();
+        bench.take();
+        assert_eq!(bench.server.snapshot().gpadls, 1, "{phase:?}");
+        bench.post(CloseChannel {
+            channel_id: ChannelId(1),
+        });
+        assert_eq!(bench.take(), [], "{phase:?}: the device still has it");
+        bench.server.closed(ChannelId(1));
+        bench.run();
+        assert!(
+            matches!(bench.take()[..], [HostMessage::GpadlTorndown(torn)] if torn.gpadl_id == GpadlId(101)),
+            "{phase:?}"
+        );
+    }
+}
+
 #[test]
 fn an_open_during_the_close_follows_it() {
     let mut bench = Bench::connected(ProtocolVersion::V5_3);
