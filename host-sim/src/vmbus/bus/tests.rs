@@ -120,13 +120,16 @@ impl Bench {
     }
 
     fn post<'a>(&self, message: impl Into<GuestMessage<'a>>) {
+        assert_eq!(self.try_post(message), Status::SUCCESS);
+    }
+
+    fn try_post<'a>(&self, message: impl Into<GuestMessage<'a>>) -> Status {
         let mut buffer = MessageBuffer::new();
         message.into().emit(&mut buffer).unwrap();
-        let status = self.bus.inner.post(Input::Message {
+        self.bus.inner.post(Input::Message {
             connection: connection_id::MESSAGE,
             payload: buffer.as_bytes().into(),
-        });
-        assert_eq!(status, Status::SUCCESS);
+        })
     }
 
     /// Lets a stepped bus do all it can.
@@ -264,6 +267,24 @@ fn a_reset_waits_for_a_channel_that_is_about_to_be_opened() {
     assert!(!Inner::is_quiet(&state), "the channel will be opened yet");
     while bench.bus.inner.handle_effect(&mut state) {}
     assert!(Inner::is_quiet(&state));
+}
+
+#[test]
+fn messages_that_wait_are_bounded() {
+    let bench = Bench::new(Execution::Stepped, Behaviour::Idle);
+    for _ in 0..INBOX_LIMIT {
+        bench.post(RequestOffers {});
+    }
+    assert_eq!(
+        bench.try_post(RequestOffers {}),
+        Status::INSUFFICIENT_BUFFERS
+    );
+    assert!(bench.bus.step(Work::Inbox));
+    bench.post(RequestOffers {});
+    assert_eq!(
+        bench.try_post(RequestOffers {}),
+        Status::INSUFFICIENT_BUFFERS
+    );
 }
 
 /// What the guest gets when it signals a connection.

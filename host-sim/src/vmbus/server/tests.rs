@@ -22,6 +22,8 @@ const RAM: u64 = 16 << 20;
 struct Bench {
     server: Server,
     sent: Vec<HostMessage>,
+    /// Where the messages went: virtual processors and sources.
+    targets: Vec<(u32, u8)>,
     opens: Vec<OpenEffect>,
     closes: Vec<ChannelId>,
     retargets: Vec<(ChannelId, u32)>,
@@ -45,6 +47,7 @@ impl Bench {
         Self {
             server,
             sent: vec![],
+            targets: vec![],
             opens: vec![],
             closes: vec![],
             retargets: vec![],
@@ -63,7 +66,10 @@ impl Bench {
     fn run(&mut self) {
         while let Some(effect) = self.server.poll_effect() {
             match effect {
-                Effect::Message { message, .. } => self.sent.push(message),
+                Effect::Message { vp, sint, message } => {
+                    self.targets.push((vp, sint));
+                    self.sent.push(message);
+                }
                 Effect::Open(open) => {
                     let id = open.channel;
                     self.opens.push(*open);

@@ -137,6 +137,17 @@ fn monitored_notification() {
     }
 }
 
+/// A connection id has 24 bits, whatever the host puts above them.
+#[test]
+fn connection_ids_are_cut_to_their_24_bits() {
+    let machine = Machine::new();
+    machine.host().offers[0].connection_id = 0xAB00_2001;
+    let (_bus, mut channel) = open_first(&machine, ProtocolVersion::V5_3);
+    let signal = channel.rings().0.send(&packet(&[])).unwrap();
+    channel.signal_host(signal);
+    assert_eq!(machine.host().signals, [(0x2001, 0)]);
+}
+
 #[test]
 fn signals_that_are_not_needed_are_not_sent() {
     let machine = Machine::new();

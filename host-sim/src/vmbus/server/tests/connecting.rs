@@ -43,6 +43,38 @@ fn every_version_is_accepted_up_to_the_cap() {
     );
 }
 
+/// The guest chooses the processor from 3.0 on.
+#[test]
+fn messages_go_where_the_guest_wants_them() {
+    for version in ProtocolVersion::ALL_NEWEST_FIRST {
+        let mut bench = Bench::new();
+        assert!(bench.contact(version).supported);
+        bench.post(RequestOffers {});
+        let vp = u32::from(version >= ProtocolVersion::V3_0);
+        assert_eq!(bench.targets, [(vp, VMBUS_SINT); 4], "{version}");
+    }
+}
+
+/// There is no server for another trust level; below the multi-client connection nobody asks for one.
+#[test]
+fn another_trust_level_gets_no_answer() {
+    let mut message = contact(ProtocolVersion::V5_3);
+    message.target = ContactTarget::Signal {
+        sint: 2,
+        vtl: 2,
+        features: FeatureFlags::empty(),
+    };
+    for (connection, connects) in [(4, false), (1, true)] {
+        let mut bench = Bench::new();
+        let mut buffer = MessageBuffer::new();
+        GuestMessage::from(message).emit(&mut buffer).unwrap();
+        bench.server.handle_message(connection, buffer.as_bytes());
+        bench.run();
+        assert_eq!(bench.take().len(), usize::from(connects));
+        assert_eq!(bench.server.version().is_some(), connects);
+    }
+}
+
 // 3
 #[test]
 fn one_monitor_page_alone_is_a_failure() {
@@ -143,6 +175,17 @@ fn unload_is_answered_when_all_is_released() {
     oldest.post(Unload {});
     assert!(oldest.take().is_empty(), "the answer exists from 1.1 on");
     assert_eq!(oldest.server.version(), None);
+}
+
+/// These flags speak of features of 6.0 that are not granted.
+#[test]
+fn offers_claim_no_feature_that_is_not_granted() {
+    let mut bench = Bench::connected(ProtocolVersion::V6_0);
+    let mut description = OfferDescription::new(class::VIDEO, Guid::ZERO);
+    description.flags = u16::MAX;
+    bench.server.add_device(description);
+    bench.run();
+    assert_eq!(offers(&bench.take())[0].flags.bits(), !0xE);
 }
 
 #[test]
