@@ -137,6 +137,21 @@ fn monitored_notification() {
     }
 }
 
+/// Before 2.4: each bit of the interrupt page is taken once.
+#[test]
+fn bits_of_the_interrupt_page_are_cleared() {
+    let machine = Machine::new();
+    let (bus, channel) = open_first(&machine, ProtocolVersion::V1_1);
+    let event = channel.event();
+    let before = event.count();
+    machine.interrupt_by_page(channel.id());
+    bus.dispatch(0);
+    assert_eq!(event.count(), before + 1);
+    machine.interrupt(0);
+    bus.dispatch(0);
+    assert_eq!(event.count(), before + 1);
+}
+
 /// A connection id has 24 bits, whatever the host puts above them.
 #[test]
 fn connection_ids_are_cut_to_their_24_bits() {

@@ -75,6 +75,52 @@ fn open_is_refused_where_the_ring_is_wrong() {
     }
 }
 
+/// A ring's memory is one range of whole pages.
+#[test]
+fn open_is_refused_where_the_memory_is_no_ring() {
+    let pages = |count: u64| (0..count).flat_map(u64::to_le_bytes);
+    let range =
+        |bytes: u32, offset: u32| (u64::from(offset) << 32 | u64::from(bytes)).to_le_bytes();
+    let lists: [(u16, Vec<u8>); 4] = [
+        (1, range(7 * 4096, 8).into_iter().chain(pages(8)).collect()),
+        (
+            1,
+            range(8 * 4096 - 8, 0).into_iter().chain(pages(8)).collect(),
+        ),
+        (
+            1,
+            range(8 * 4096, 4088).into_iter().chain(pages(9)).collect(),
+        ),
+        (
+            2,
+            range(8 * 4096, 0)
+                .into_iter()
+                .chain(pages(8))
+                .chain(range(4096, 0))
+                .chain(pages(1))
+                .collect(),
+        ),
+    ];
+    for (number, (range_count, data)) in lists.iter().enumerate() {
+        let mut bench = Bench::connected(ProtocolVersion::V5_3);
+        bench.post(GpadlHeader {
+            channel_id: ChannelId(1),
+            gpadl_id: GpadlId(101),
+            range_bytes: data.len() as u16,
+            range_count: *range_count,
+            data,
+        });
+        assert!(
+            matches!(bench.take()[..], [HostMessage::GpadlCreated(created)] if created.status.is_success())
+        );
+        bench.post(open(1, 101));
+        assert!(
+            matches!(bench.take()[..], [HostMessage::OpenChannelResult(result)] if !result.status.is_success()),
+            "list {number}"
+        );
+    }
+}
+
 // 18, 38
 #[test]
 fn an_open_channel_is_not_opened_again() {
@@ -286,6 +332,22 @@ fn interrupts_are_moved_before_the_answer() {
         assert_eq!(response.status.is_success(), good);
     }
     assert_eq!(bench.retargets, [(ChannelId(1), 0)]);
+    // A guest that polls has no interrupts to move.
+    let mut polling = Bench::connected(ProtocolVersion::V5_3);
+    polling.gpadl(1, 101, 8);
+    polling.post(OpenChannel {
+        target_vp: VP_NONE,
+        ..open(1, 101)
+    });
+    polling.take();
+    polling.post(ModifyChannel {
+        channel_id: ChannelId(1),
+        target_vp: 0,
+    });
+    assert!(
+        matches!(polling.take()[..], [HostMessage::ModifyChannelResponse(r)] if !r.status.is_success())
+    );
+    assert_eq!(polling.retargets, []);
     bench.post(ModifyChannel {
         channel_id: ChannelId(2),
         target_vp: 0,
@@ -301,6 +363,16 @@ fn interrupts_are_moved_before_the_answer() {
     });
     assert!(old.take().is_empty(), "no answer before 5.3");
     assert_eq!(old.retargets.len(), 1);
+}
+
+#[test]
+fn there_are_no_sub_channels_before_version_2_4() {
+    let mut bench = Bench::connected(ProtocolVersion::V1_1);
+    let primary = bench.server.channels_of(DeviceId(0)).next().unwrap();
+    bench.open(primary.0);
+    bench.server.request_sub_channels(DeviceId(0), 1);
+    bench.run();
+    assert_eq!(bench.take(), []);
 }
 
 #[test]

@@ -267,6 +267,30 @@ fn a_paused_connection_holds_its_messages() {
 
 // 35
 #[test]
+fn what_comes_up_during_a_pause_is_told_after_it() {
+    let mut bench = Bench::new();
+    bench.contact_quietly();
+    bench.post(RequestOffers {});
+    bench.post(Pause {});
+    bench.take();
+    bench
+        .server
+        .add_device(OfferDescription::new(class::VIDEO, Guid::ZERO));
+    bench.server.remove_device(DeviceId(0));
+    bench.run();
+    assert_eq!(bench.take(), []);
+    bench.post(Resume {});
+    assert!(matches!(
+        bench.take()[..],
+        [
+            HostMessage::OfferChannel(_),
+            HostMessage::RescindChannelOffer(_)
+        ]
+    ));
+}
+
+// 35
+#[test]
 fn a_paused_connection_drops_all_but_what_ends_the_pause() {
     let paused = || {
         let mut bench = Bench::new();
