@@ -200,11 +200,18 @@ mod tests {
             size: u32,
         ) {
             let units = field(&units);
-            for text in [Text::sized(&units, size % 100), Text::sized(&units, size), Text::terminated(&units)] {
-                if let Ok(text) = text {
-                    prop_assert!(!text.to_string().contains(['\0', char::REPLACEMENT_CHARACTER])
-                        || units.iter().any(|unit| unit.get() == 0xFFFD));
-                }
+            let texts = [
+                Text::sized(&units, size % 100),
+                Text::sized(&units, size),
+                Text::terminated(&units),
+            ];
+            for text in texts.into_iter().flatten().map(|text| text.to_string()) {
+                prop_assert!(!text.contains('\0'));
+                // Sound text has nothing to replace.
+                prop_assert!(
+                    !text.contains(char::REPLACEMENT_CHARACTER)
+                        || units.iter().any(|unit| unit.get() == 0xFFFD)
+                );
             }
         }
     }
