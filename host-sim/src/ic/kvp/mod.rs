@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 pub use self::error::KvpError;
 pub use self::ip::{AdapterAddress, IpInfo, IpInfoError, Origin};
 pub use self::item::{Item, Pool, UnknownPool, Value};
-use self::state::{HostItem, Job, State, own};
+use self::state::{Job, State, own};
 use self::walk::Walk;
 pub use self::walk::{End, Listing, MAX_ITEMS};
 use super::channel::{ServiceChannel, Shared};
@@ -51,7 +51,8 @@ pub struct KvpOptions {
     pub timeout: u64,
     /// Time between two requests of a walk through a pool, in 100 ns units.
     pub walk_interval: u64,
-    host_items: Vec<HostItem>,
+    /// What the host says about itself.
+    pub host_items: Vec<HostItem>,
 }
 
 impl Default for KvpOptions {
@@ -66,17 +67,23 @@ impl Default for KvpOptions {
     }
 }
 
-impl KvpOptions {
-    /// Adds an item that is written into [`Pool::AutoExternal`] of each guest as soon as it listens: what the host
-    /// says about itself, such as `HostName` or `VirtualMachineName`.
+/// An item that is written into [`Pool::AutoExternal`] of each guest as soon as it listens: what the host says about
+/// itself, such as `HostName` or `VirtualMachineName`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostItem {
+    key: String,
+    body: Vec<u8>,
+}
+
+impl HostItem {
+    /// An item.
     ///
     /// # Errors
     /// [`KvpError::Item`] if it does not fit a message.
-    pub fn with_host_item(mut self, key: &str, value: &Value) -> Result<Self, KvpError> {
+    pub fn new(key: &str, value: &Value) -> Result<Self, KvpError> {
         let body = set_body(Pool::AutoExternal, key, value)?;
         let key = key.to_owned();
-        self.host_items.push(HostItem { key, body });
-        Ok(self)
+        Ok(Self { key, body })
     }
 }
 

@@ -7,6 +7,7 @@ use ic_services::kvp::wire::exchange::{Exchange, RecordError};
 use ic_services::wire::{Status, Version};
 use zerocopy::FromBytes;
 
+use super::HostItem;
 use super::error::KvpError;
 use super::ip::{self, IpInfo};
 use super::item::{Pool, Value};
@@ -51,13 +52,6 @@ impl Outcome for Job {
             Self::IpInfo(promise) => promise.resolve(Err(error.into())),
         }
     }
-}
-
-/// An item of the host's that each guest gets.
-#[derive(Clone, Debug)]
-pub(super) struct HostItem {
-    pub(super) key: String,
-    pub(super) body: Vec<u8>,
 }
 
 pub(super) struct State {

@@ -282,12 +282,14 @@ fn addresses_are_set_and_read_at_every_version() {
 
 #[test]
 fn items_of_the_host_come_first() {
-    let options = KvpOptions::default()
-        .with_host_item("HostName", &Value::from("bench"))
-        .unwrap()
-        .with_host_item("VirtualMachineName", &Value::from("machine"))
-        .unwrap();
-    let refused = KvpOptions::default().with_host_item("", &Value::U32(0));
+    let options = KvpOptions {
+        host_items: vec![
+            HostItem::new("HostName", &Value::from("bench")).unwrap(),
+            HostItem::new("VirtualMachineName", &Value::from("machine")).unwrap(),
+        ],
+        ..KvpOptions::default()
+    };
+    let refused = HostItem::new("", &Value::U32(0));
     assert!(matches!(refused, Err(KvpError::Item(_))));
     let mut stage = stage_with(options, V4);
     let keys: Vec<_> = stage
