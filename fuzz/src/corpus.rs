@@ -6,6 +6,7 @@
 mod control_plane;
 mod files;
 mod rings;
+mod service_hosts;
 mod services;
 mod storage;
 mod writer;
@@ -35,6 +36,8 @@ pub fn seeds() -> Vec<Seed> {
     add("elf", files::elf());
     add("ic_guest", services::guest());
     add("ic_host", services::host());
+    add("ic_host", service_hosts::hosts());
+    add("ic_wire", service_hosts::messages());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());

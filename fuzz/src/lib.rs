@@ -14,6 +14,7 @@
 //! | `vstor_guest` | the guest's storage initialisation, queue and scan | the host's packets |
 //! | `ic_guest` | the guest's integration services | the host's frames |
 //! | `ic_host` | the host's integration services | the guest's frames |
+//! | `ic_wire` | what the services' messages say, on both ends | the other end |
 //! | `vhd` | VHD images and their checker | the file |
 //! | `elf` | the ELF loader | the file |
 //!
@@ -26,6 +27,7 @@ pub mod corpus;
 mod elf;
 mod ic_guest;
 mod ic_host;
+mod ic_wire;
 mod input;
 mod ring_consumer;
 mod vhd;
@@ -42,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("elf", elf::run),
     ("ic_guest", ic_guest::run),
     ("ic_host", ic_host::run),
+    ("ic_wire", ic_wire::run),
     ("ring_consumer", ring_consumer::run),
     ("vhd", vhd::run),
     ("vmbus_guest_messages", vmbus_guest_messages::run),

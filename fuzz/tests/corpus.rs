@@ -122,6 +122,7 @@ corpus_tests!(
     vstor_guest,
     ic_guest,
     ic_host,
+    ic_wire,
     vhd,
     elf,
 );

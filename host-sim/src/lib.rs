@@ -3,6 +3,7 @@
 pub mod boot;
 pub mod disk;
 pub mod host;
+pub mod host_version;
 pub mod hv;
 pub mod ic;
 pub mod memory;
