@@ -312,6 +312,8 @@ impl StorageChannel {
 
     #[inline]
     fn start(&mut self, command: Command, memory: &GuestMemory, now: u64) {
+        // For each command anew: a guest that has been told of a change while this poll runs must find it.
+        self.refresh_units();
         if let Some(executor) = &mut self.executor {
             self.submitted += 1;
             let job = Job {
