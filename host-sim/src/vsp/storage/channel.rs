@@ -472,8 +472,11 @@ impl Drop for StorageChannel {
         }
         if let Role::Primary(_) = self.role {
             self.shared.set_state(None, None);
+        }
+        // A sub-channel may outlast its primary channel by some writes.
+        if self.shared.state().is_none() {
             // What the guest wrote survives whatever happens to the host after the guest has gone.
-            for (lun, unit) in self.units.iter() {
+            for (lun, unit) in self.shared.units().0.iter() {
                 let info = unit.image().info();
                 if info.volatile_cache
                     && !info.read_only
