@@ -284,6 +284,10 @@ impl DiskImage for FaultyDisk {
         }
     }
 
+    fn discard_granularity(&self) -> u64 {
+        self.inner.discard_granularity()
+    }
+
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {
         self.inner.next_data(offset)
     }

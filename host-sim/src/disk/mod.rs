@@ -179,6 +179,12 @@ pub trait DiskImage: Send + Sync {
     /// As [`write`](Self::write). Where [`DiskInfo::discard`] is false this does nothing and succeeds.
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError>;
 
+    /// Bytes that are best discarded together: a power of two, at least a physical sector. Ranges made of whole
+    /// ones give the most space back.
+    fn discard_granularity(&self) -> u64 {
+        self.info().physical_sector_size.into()
+    }
+
     /// First range at or after `offset` that may hold something else than zeros; `None` if only zeros
     /// follow. The range is made of whole sectors and may be shorter than the run of data it begins.
     ///

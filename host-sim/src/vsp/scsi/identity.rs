@@ -153,7 +153,6 @@ impl LogicalUnit {
     }
 
     fn block_limits(&self) -> BlockLimits {
-        let physical_blocks = 1u32 << self.physical_exponent;
         let max_blocks = self.max_transfer >> self.sector_shift;
         let mut limits = BlockLimits::new_zeroed();
         limits.flags = WRITE_SAME_NON_ZERO;
@@ -164,7 +163,8 @@ impl LogicalUnit {
         if self.unmaps() {
             limits.max_unmap_blocks = u32::MAX.into();
             limits.max_unmap_descriptors = (MAX_UNMAP_DESCRIPTORS as u32).into();
-            limits.unmap_granularity = physical_blocks.into();
+            let granularity = self.image.discard_granularity() >> self.sector_shift;
+            limits.unmap_granularity = u32::try_from(granularity.max(1)).unwrap_or(1).into();
             limits.unmap_alignment = ALIGNMENT_VALID.into();
         }
         limits
