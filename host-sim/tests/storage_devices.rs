@@ -1,12 +1,15 @@
 //! Controllers as devices: offers, disks that come and go, opening and closing.
 //! Numbers like H3 are those of the conformance checklist.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
+use host_sim::disk::{DiskImage, DiskInfo};
 use host_sim::vmbus::vsp::Vsp;
 use host_sim::vsp::storage::testing::{Data, Machine, MemoryDisk, TestChannel};
 use host_sim::vsp::storage::{
     ConfigError, LunError, StorageController, StorageHandle, StorageOptions, UnitAttention,
+    scsi_instance,
 };
 use vmbus_core::class;
 use vmbus_core::guid::Guid;
@@ -218,6 +221,50 @@ fn offers_describe_the_device() {
         assert_eq!(refused.unwrap_err(), ConfigError::MaxTransfer { bytes });
     }
     assert!(StorageController::new(StorageOptions::ide(2, 0)).is_err());
+}
+
+/// H17 at its limit: 64 disks, all listed, each with its own content and name.
+#[test]
+fn sixty_four_disks_are_told_apart() {
+    let mut machine = Machine::new(scsi());
+    for lun in 0..64u8 {
+        let disk = MemoryDisk::with_info(DiskInfo {
+            identity: [lun; 16],
+            ..MemoryDisk::new(4096).info().clone()
+        });
+        disk.write_bytes(0, &[lun; 512]).unwrap();
+        machine.handle.add_lun(lun, Arc::new(disk)).unwrap();
+    }
+    let mut channel = machine.open_ready();
+    let list = channel.command(0, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0], Data::In(4096));
+    assert_eq!(list.data.len(), 8 + 64 * 8);
+    assert_eq!(list.data[..8], [0, 0, 2, 0, 0, 0, 0, 0]);
+    for lun in 0..64u8 {
+        assert_eq!(list.data[8 + usize::from(lun) * 8 + 1], lun);
+        let read = channel.command(lun, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], Data::In(512));
+        assert_eq!(read.data, [lun; 512]);
+        let name = channel.command(lun, &[0x12, 1, 0x83, 0, 255, 0], Data::In(255));
+        assert_eq!(name.data[16..32], [lun; 16]);
+    }
+}
+
+/// Several controllers beside each other have instances of their own, the same each time.
+#[test]
+fn controllers_are_told_apart() {
+    let instances: BTreeSet<_> = (0..=255)
+        .map(|index| scsi_instance(index).to_bytes())
+        .collect();
+    assert_eq!(instances.len(), 256);
+    assert_eq!(
+        scsi_instance(0).to_string(),
+        "ba6163d9-04a1-4d29-b605-72e2ffb1dc7f"
+    );
+    let offer = |index| {
+        let options = StorageOptions::scsi(scsi_instance(index));
+        StorageController::new(options).unwrap().offer().instance
+    };
+    assert_eq!(offer(3), offer(3));
+    assert_ne!(offer(3), offer(2));
 }
 
 /// An IDE disk: LUN 0 alone, at whatever address, no sub-channels.

@@ -8,14 +8,15 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::provisioning::MAX_UNMAP_DESCRIPTORS;
 use super::{DataBuffer, LogicalUnit, Outcome};
+use crate::disk::DiskImage as _;
 
-const VENDOR: [u8; 8] = *b"Msft    ";
+pub(super) const VENDOR: [u8; 8] = *b"Msft    ";
 const PRODUCT: [u8; 16] = *b"Virtual Disk    ";
-const REVISION: [u8; 4] = *b"1.0 ";
+pub(super) const REVISION: [u8; 4] = *b"1.0 ";
 /// SPC-3.
 const SPC_VERSION: u8 = 5;
 /// The only response format there is.
-const RESPONSE_FORMAT: u8 = 2;
+pub(super) const RESPONSE_FORMAT: u8 = 2;
 
 /// Microsoft paging extent properties: version 1, mode-select extension.
 const PAGING_EXTENT: [u8; 4] = [0x01, 0x01, 0x00, 0x00];
@@ -32,8 +33,8 @@ const WRITE_SAME_NON_ZERO: u8 = 0x01;
 const ALIGNMENT_VALID: u32 = 0x8000_0000;
 
 /// Fewest bytes of standard data and of a page that may be asked for.
-const MINIMUM_STANDARD: u16 = 5;
-const MINIMUM_PAGE: u16 = 4;
+pub(super) const MINIMUM_STANDARD: u16 = 5;
+pub(super) const MINIMUM_PAGE: u16 = 4;
 
 /// Standard data of a disk.
 fn disk_data() -> [u8; StandardInquiry::DISK_SIZE] {
@@ -79,7 +80,7 @@ pub(super) fn absent_inquiry(
 }
 
 /// Answers INQUIRY, refusing allocation lengths that cut even the header. Nothing asked for is no error.
-fn inquiry_reply(
+pub(super) fn inquiry_reply(
     reply: &[u8],
     minimum: u16,
     allocation_length: u16,
