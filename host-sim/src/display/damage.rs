@@ -85,7 +85,10 @@ mod tests {
         }
         assert_eq!(log.since(0), None);
         assert_eq!(log.since(999).unwrap().len(), 1);
-        assert_eq!(log.since(1000 - MAX_ENTRIES as u64).unwrap().len(), MAX_ENTRIES);
+        assert_eq!(
+            log.since(1000 - MAX_ENTRIES as u64).unwrap().len(),
+            MAX_ENTRIES
+        );
         assert_eq!(log.since(999 - MAX_ENTRIES as u64), None);
     }
 }

@@ -110,7 +110,14 @@ mod tests {
         PixelFormat::Rgb565.decode(&row, &mut pixels);
         assert_eq!(
             pixels,
-            [0x00FF_FFFF, 0x00FF_0000, 0x0000_FF00, 0x0000_00FF, 0, 0x0084_8284]
+            [
+                0x00FF_FFFF,
+                0x00FF_0000,
+                0x0000_FF00,
+                0x0000_00FF,
+                0,
+                0x0084_8284
+            ]
         );
     }
 

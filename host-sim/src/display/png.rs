@@ -44,7 +44,9 @@ mod tests {
         let pixels: Vec<u32> = (0..35 * 17u32).map(|at| at * 0x0001_0307).collect();
         let image = RgbImage::new(35, 17, &pixels);
         let file = encode(&image).unwrap();
-        let mut reader = ::png::Decoder::new(io::Cursor::new(&file)).read_info().unwrap();
+        let mut reader = ::png::Decoder::new(io::Cursor::new(&file))
+            .read_info()
+            .unwrap();
         let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut bytes).unwrap();
         assert_eq!((info.width, info.height), (35, 17));

@@ -6,8 +6,6 @@
 mod channel;
 mod handle;
 mod queue;
-#[cfg(test)]
-mod tests;
 
 pub use handle::{KeyboardHandle, KeyboardStatus, TypeError};
 
@@ -53,7 +51,6 @@ impl Shared {
 
 impl Keyboard {
     /// A keyboard, and the handle that presses its keys.
-    #[expect(clippy::new_ret_no_self, reason = "the device is useless without its handle")]
     #[must_use]
     pub fn new() -> (Self, KeyboardHandle) {
         let shared = Shared::default();

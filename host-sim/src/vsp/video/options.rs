@@ -242,12 +242,18 @@ mod tests {
             newest: ProtocolVersion::V3_0,
             ..VideoOptions::default()
         };
-        assert!(matches!(options.check(), Err(OptionsError::Versions { .. })));
+        assert!(matches!(
+            options.check(),
+            Err(OptionsError::Versions { .. })
+        ));
         let options = VideoOptions {
             resolutions: ResolutionList::new(vec![(1920, 1200)], 0).unwrap(),
             ..VideoOptions::default()
         };
-        assert!(matches!(options.check(), Err(OptionsError::TooLarge { .. })));
+        assert!(matches!(
+            options.check(),
+            Err(OptionsError::TooLarge { .. })
+        ));
     }
 
     #[test]

@@ -184,18 +184,30 @@ mod tests {
         for (number, piece) in pieces[..4].iter().enumerate() {
             assert_eq!(assembler.push(&chunk(number as u8, 96, piece)), Ok(None));
         }
-        let shape = assembler.push(&chunk(0xFF, 96, pieces[4])).unwrap().unwrap();
+        let shape = assembler
+            .push(&chunk(0xFF, 96, pieces[4]))
+            .unwrap()
+            .unwrap();
         assert_eq!(shape.pixels.len(), 96 * 96);
-        assert_eq!(shape.pixels[1], u32::from_le_bytes(data[4..8].try_into().unwrap()));
+        assert_eq!(
+            shape.pixels[1],
+            u32::from_le_bytes(data[4..8].try_into().unwrap())
+        );
         assert!(!shape.is_blank());
     }
 
     #[test]
     fn the_invisible_pointer_of_guests_is_blank() {
         let mut assembler = Assembler::default();
-        let shape = assembler.push(&chunk(0xFF, 1, &[0, 1, 1, 1])).unwrap().unwrap();
+        let shape = assembler
+            .push(&chunk(0xFF, 1, &[0, 1, 1, 1]))
+            .unwrap()
+            .unwrap();
         assert!(shape.is_blank());
-        let shape = assembler.push(&chunk(0xFF, 1, &[0, 0, 0, 255])).unwrap().unwrap();
+        let shape = assembler
+            .push(&chunk(0xFF, 1, &[0, 0, 0, 255]))
+            .unwrap()
+            .unwrap();
         assert!(!shape.is_blank());
     }
 
@@ -239,7 +251,10 @@ mod tests {
             Err(PointerError::Length { found: 8192, .. })
         ));
         assert_eq!(assembler.push(&chunk(0, 96, &piece)), Ok(None));
-        assert!(assembler.push(&chunk(1, 95, &piece)).is_err(), "another shape's");
+        assert!(
+            assembler.push(&chunk(1, 95, &piece)).is_err(),
+            "another shape's"
+        );
         for edge in [0, 97, u32::MAX] {
             let error = PointerError::Size {
                 width: edge,
