@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod disk;
+pub mod display;
 pub mod host;
 pub mod host_version;
 pub mod hv;
