@@ -36,4 +36,3 @@ macro_rules! open_enum {
         }
     };
 }
-pub(crate) use open_enum;

@@ -2,8 +2,6 @@
 
 use core::fmt;
 
-use zerocopy::IntoBytes;
-
 use super::{
     Body, ChannelType, INDIRECTION_ENTRIES, MAX_MESSAGE_SIZE, MESSAGE_SIZE, MessageType, Version,
 };
