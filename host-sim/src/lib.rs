@@ -6,6 +6,7 @@ pub mod host;
 pub mod hv;
 pub mod ic;
 pub mod memory;
+pub mod net;
 pub mod partition;
 pub mod serial;
 pub mod vmbus;

@@ -143,6 +143,23 @@ impl LentMemory {
         Ok(())
     }
 
+    /// Calls `each` with the guest-physical address and the length of each piece of a range that lies within one
+    /// page, in order. The addresses are RAM, and the guest's to give back only after this use.
+    ///
+    /// # Errors
+    /// The range does not lie within the memory; nothing is called then.
+    pub fn addresses(
+        &self,
+        offset: u64,
+        length: usize,
+        mut each: impl FnMut(u64, usize),
+    ) -> Result<(), OutsideLent> {
+        self.pieces(offset, length, |address, _, count| {
+            each(address, count);
+            Ok(())
+        })
+    }
+
     /// Copies bytes out, from `offset` on.
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 //!
 //! | Module | Device |
 //! |---|---|
+//! | [`network`] | synthetic network adapters |
 //! | [`storage`] | synthetic SCSI controllers and accelerated IDE disks |
 //! | [`scsi`] | the disks behind them |
 
+pub mod network;
 pub mod scsi;
 pub mod storage;
