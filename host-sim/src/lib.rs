@@ -8,6 +8,7 @@ pub mod host_version;
 pub mod hv;
 pub mod ic;
 pub mod memory;
+pub mod net;
 pub mod partition;
 pub mod serial;
 pub mod vmbus;

@@ -244,6 +244,13 @@ impl GpadlTable {
         }
     }
 
+    /// Whether a device uses a complete GPADL: holds a reference to it.
+    #[must_use]
+    pub fn is_lent(&self, id: GpadlId) -> bool {
+        self.get(id)
+            .is_some_and(|gpadl| Arc::strong_count(gpadl) > 1)
+    }
+
     /// Forgets a complete GPADL; `false` if there is no such one.
     pub fn remove(&mut self, id: GpadlId) -> bool {
         match self.entries.get(&id) {

@@ -2,6 +2,7 @@
 //!
 //! | Module | Device |
 //! |---|---|
+//! | [`network`] | synthetic network adapters |
 //! | [`storage`] | synthetic SCSI controllers and accelerated IDE disks |
 //! | [`scsi`] | the disks behind them |
 //! | [`video`] | the synthetic screen |
@@ -10,6 +11,7 @@
 pub mod keyboard;
 mod message_channel;
 pub mod mouse;
+pub mod network;
 pub mod scsi;
 pub mod storage;
 pub mod video;

@@ -2,6 +2,7 @@
 
 mod channels;
 mod connecting;
+mod lending;
 mod random;
 
 use vmbus_core::class;
