@@ -16,6 +16,6 @@ mod load;
 mod memory_map;
 mod pvh;
 
-pub use entry::{EntryMode, LinuxEntry};
+pub use entry::{CODE_SELECTOR, DATA_SELECTOR, EntryMode, LinuxEntry};
 pub use error::LinuxError;
 pub use load::{Kernel, KernelKind, LinuxBoot, Loaded};
