@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use host_sim::boot::elf;
 use host_sim::hv::{CrashMessage, EventPort, Hv, HvEvent, MessagePort};
 use host_sim::memory::GuestMemory;
-use host_sim::partition::kvm::{KvmConfig, Outcome, Partition};
+use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Platform};
 use host_sim::serial::Capture;
 use hypercall::call::Status;
 use kvm_support::{finish, image, machine};
@@ -101,9 +101,10 @@ fn a_guest_that_panics_tells_the_hypervisor_why() {
     let mut partition = Partition::new(KvmConfig {
         memory: GuestMemory::new(RAM).unwrap(),
         vp_count: 1,
+        platform: Platform::Bare,
         console: Box::new(Capture::new(1 << 16)),
         report: Box::new(Capture::new(1 << 16)),
-        on_event: Some(Box::new(move |event| seen.lock().unwrap().push(event))),
+        on_event: Some(Arc::new(move |event| seen.lock().unwrap().push(event))),
     })
     .unwrap();
     let image = elf::parse(&bytes).unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use host_sim::boot::long_mode::{bare_entry, write_tables};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::kvm::{
-    ExitCounts, Failure, KvmConfig, KvmError, Outcome, Partition, Running, probe,
+    ExitCounts, Failure, KvmConfig, KvmError, Outcome, Partition, Platform, Running, probe,
 };
 use kvm_support::{Machine, finish, machine, skip};
 
@@ -291,6 +291,7 @@ fn machines_of_impossible_shape_are_refused() {
         let config = KvmConfig {
             memory: GuestMemory::new(RAM).unwrap(),
             vp_count,
+            platform: Platform::Bare,
             console: Box::new(std::io::sink()),
             report: Box::new(std::io::sink()),
             on_event: None,

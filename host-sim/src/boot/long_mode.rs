@@ -19,7 +19,8 @@ pub const MAPPED_BYTES: u64 = 4 << 30;
 const GDT: u64 = 0x1000;
 const BOOT_INFO: u64 = 0x2000;
 const COMMAND_LINE: u64 = 0x3000;
-const PAGE_MAP: u64 = 0x1_0000;
+/// Address of the top page table.
+pub(super) const PAGE_MAP: u64 = 0x1_0000;
 const DIRECTORY_POINTERS: u64 = 0x1_1000;
 const DIRECTORIES: u64 = 0x1_2000;
 const LOWEST_TABLE: u64 = 0x1_6000;
@@ -105,6 +106,19 @@ pub fn load(
 /// # Errors
 /// [`NotRam`] if there is not enough memory for them.
 pub fn write_tables(memory: &GuestMemory) -> Result<(), NotRam> {
+    write_mapping(memory, 1)
+}
+
+/// Writes the identity map with page 0 mapped as well, for kernels that read the BIOS's data there.
+///
+/// # Errors
+/// [`NotRam`] if there is not enough memory for it.
+pub(super) fn write_full_tables(memory: &GuestMemory) -> Result<(), NotRam> {
+    write_mapping(memory, 0)
+}
+
+/// Writes the tables, with the pages from `first_page` on mapped.
+fn write_mapping(memory: &GuestMemory, first_page: u64) -> Result<(), NotRam> {
     let write = |table: u64, entries: &mut dyn Iterator<Item = u64>| {
         let bytes: Vec<u8> = entries.flat_map(u64::to_le_bytes).collect();
         memory.write(table, &bytes)
@@ -127,7 +141,7 @@ pub fn write_tables(memory: &GuestMemory) -> Result<(), NotRam> {
     let small = |index: u64| (index * PAGE_SIZE) | PRESENT_WRITABLE;
     write(
         LOWEST_TABLE,
-        &mut std::iter::once(0).chain((1..ENTRIES).map(small)),
+        &mut (0..ENTRIES).map(|page| if page < first_page { 0 } else { small(page) }),
     )
 }
 

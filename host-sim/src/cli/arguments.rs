@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use host_sim::serial::Endpoint;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Runs Hyper-V guests on Linux, without Windows and without Hyper-V support in the kernel.
@@ -41,11 +43,53 @@ pub(crate) enum BackendChoice {
     Kvm,
 }
 
+/// Something that is there or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    /// There
+    On,
+    /// Not there
+    Off,
+}
+
 #[derive(Args, Debug)]
 pub(crate) struct RunOptions {
     /// The guest: an ELF64 image
-    #[arg(long, value_name = "FILE")]
-    pub(crate) guest: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "kernel",
+        conflicts_with = "kernel"
+    )]
+    pub(crate) guest: Option<PathBuf>,
+    /// A stock kernel to boot instead of a guest image: bzImage, or vmlinux as ELF64
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["demo", "json"])]
+    pub(crate) kernel: Option<PathBuf>,
+    /// The kernel's initial RAM disk
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// What the kernel's first serial port is connected with: none, stdio, file:PATH or unix:PATH
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        default_value = "stdio",
+        requires = "kernel"
+    )]
+    pub(crate) serial1: Endpoint,
+    /// What its second serial port is connected with
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        default_value = "none",
+        requires = "kernel"
+    )]
+    pub(crate) serial2: Endpoint,
+    /// End the run when the kernel resets the machine, instead of booting it again
+    #[arg(long, requires = "kernel")]
+    pub(crate) no_reboot: bool,
+    /// Whether the kernel finds Hyper-V; without it there is no VMBus and no device on it
+    #[arg(long, value_enum, default_value = "on", requires = "kernel")]
+    pub(crate) hyperv: Switch,
     /// A disk image: PATH[,ro][,ide][,scratch][,format=raw|vhd][,sector=512|4096]; may be repeated
     ///
     /// `ro` only reads the image, `scratch` lets the guest write to a private copy that is thrown away,
@@ -62,7 +106,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_enum, default_value = "auto")]
     pub(crate) backend: BackendChoice,
     /// Words for the guest's command line
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, alias = "cmdline", value_name = "TEXT", default_value = "")]
     pub(crate) append: String,
     /// Highest VMBus version that the host accepts, such as 5.3
     #[arg(long, value_name = "VERSION")]

@@ -9,7 +9,7 @@ use host_sim::boot::elf::{self, Image, Program};
 use host_sim::hv::{Hv, HvEvent};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::inproc::{InprocConfig, InprocPartition};
-use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Running};
+use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::{LineOutput, Output};
 
 use super::Error;
@@ -93,9 +93,10 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
     let mut partition = Partition::new(KvmConfig {
         memory,
         vp_count: cpus,
+        platform: Platform::Bare,
         console: line_output(on_console),
         report: line_output(on_report),
-        on_event: Some(Box::new(|event| {
+        on_event: Some(Arc::new(|event| {
             if let HvEvent::Crash(report) = event {
                 eprintln!("host-sim: the guest reports a crash: {report:?}");
             }

@@ -16,6 +16,7 @@ mod demo;
 mod error;
 mod guest;
 mod inproc_machine;
+mod linux;
 pub(crate) mod probe;
 mod report;
 pub(crate) mod run;

@@ -16,6 +16,7 @@ use super::arguments::{BackendChoice, RunOptions};
 use super::backend::{self, choose};
 use super::demo::{self, Hashes};
 use super::guest::{self, Ending, GuestConfig, Started};
+use super::linux;
 use super::report::{GuestReport, Measured, Report};
 use super::setup;
 
@@ -66,7 +67,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
             options.memory.0
         )));
     }
-    let bytes = guest::read_image(&options.guest)?;
+    let Some(path) = &options.guest else {
+        return linux::run(options);
+    };
+    let bytes = guest::read_image(path)?;
     let image = elf::parse(&bytes).map_err(Error::failed)?;
     let disks = setup::open_disks(&options.disks)?;
     let host_options = setup::host_options(options, &disks)?;
@@ -82,7 +86,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
     let slow = backend.name == "kvm" && backend.kvm_mips.is_some_and(demo::is_slow);
     let config = GuestConfig {
         image: &image,
-        path: &options.guest,
+        path,
         cpus: options.cpus,
         memory: options.memory.0,
         command_line: demo::command_line(options, slow),

@@ -95,7 +95,8 @@ pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOp
     let newest_vmbus = vmbus_version(options.vmbus_version.as_deref())?;
     if let Some(trace) = &options.trace {
         let used = options.disks.iter().map(|disk| &disk.path);
-        let mut used = used.chain(std::iter::once(&options.guest));
+        let files = [&options.guest, &options.kernel, &options.initrd];
+        let mut used = used.chain(files.into_iter().flatten());
         if used.any(|path| is_same_file(path, trace)) {
             return Err(Error::usage(format!(
                 "the trace '{}' would overwrite the guest or a disk",

@@ -8,7 +8,7 @@ mod skip;
 use std::time::Duration;
 
 use host_sim::memory::GuestMemory;
-use host_sim::partition::kvm::{KvmConfig, KvmError, Outcome, Partition, Running};
+use host_sim::partition::kvm::{KvmConfig, KvmError, Outcome, Partition, Platform, Running};
 use host_sim::serial::Capture;
 pub(crate) use skip::skip;
 
@@ -42,6 +42,7 @@ pub(crate) fn machine(test: &str, vp_count: u32, ram: u64) -> Option<Machine> {
     let config = KvmConfig {
         memory: GuestMemory::new(ram).expect("the host has memory for a small guest"),
         vp_count,
+        platform: Platform::Bare,
         console: Box::new(console.clone()),
         report: Box::new(report.clone()),
         on_event: None,

@@ -25,8 +25,10 @@ pub(super) fn shared_clock(kvm: &Kvm, processors: &[VcpuFd]) -> Arc<dyn Clock> {
 }
 
 fn exact_counter(kvm: &Kvm, processors: &[VcpuFd]) -> Option<HostTscClock> {
-    // Refuses hosts whose own counter is no clock.
-    HostTscClock::new().ok()?;
+    // Refuses hosts whose own counter is no clock, neither by the processor's word nor by the kernel's.
+    if HostTscClock::new().is_err() && !kernel_trusts_counter() {
+        return None;
+    }
     if !kvm.check_extension(Cap::GetTscKhz) {
         return None;
     }
@@ -41,6 +43,13 @@ fn exact_counter(kvm: &Kvm, processors: &[VcpuFd]) -> Option<HostTscClock> {
         }
     }
     Some(HostTscClock::with_offset(u64::from(kilohertz) * 1000, 0))
+}
+
+/// Whether the host's kernel has made the counter its own clock. It does so in virtual machines whose processor
+/// promises nothing, once it has watched the counter or was told to rely on it.
+fn kernel_trusts_counter() -> bool {
+    const CLOCK_SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    std::fs::read_to_string(CLOCK_SOURCE).is_ok_and(|name| name.trim() == "tsc")
 }
 
 // Processors have attributes as devices do; the crate offers the call for devices only.

@@ -1,63 +1,128 @@
 //! The devices at I/O ports.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use guest_image::boot_info::{CONSOLE_PORT, POWER_OFF_PORT, REPORT_PORT};
 use kvm_ioctls::VmFd;
 use vmm_sys_util::eventfd::EventFd;
 
-use super::{ExitReason, KvmError};
+use super::pc::Pc;
+use super::vm::CurrentVm;
+use super::{ExitReason, KvmError, pc};
+use crate::boot::acpi::hardware::{SCI, SERIAL, SERIAL_LINES};
 use crate::serial::{Output, PORT_COUNT, SerialPort};
-
-/// Interrupt lines of the PC's first and second serial port.
-const CONSOLE_LINE: u32 = 4;
-const REPORT_LINE: u32 = 3;
 
 /// What a read from nowhere gives.
 const FLOATING_BUS: u8 = 0xFF;
 
+const _: () = {
+    assert!(SERIAL[0] == CONSOLE_PORT);
+    assert!(SERIAL[1] == REPORT_PORT);
+};
+
+/// How a device ends the machine's run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is switched off.
+    PowerOff {
+        /// The guest's status.
+        status: u8,
+    },
+    /// It is reset.
+    Reset,
+}
+
 /// The machine's devices. Every virtual processor reaches them at once.
 pub(super) struct Devices {
-    console: SerialPort,
-    report: SerialPort,
+    /// COM1 (console) and COM2 (report channel).
+    serial: [Arc<SerialPort>; 2],
+    lines: [EventFd; 2],
+    /// The rest of a PC, where the machine is one.
+    pc: Option<Pc>,
 }
 
 /// Who answers at a port.
 enum Target<'a> {
     Serial(&'a SerialPort, u8, ExitReason),
     PowerOff,
-    Nobody,
+    Other,
 }
 
 impl Devices {
-    pub(super) fn new(fd: &VmFd, console: Output, report: Output) -> Result<Self, KvmError> {
+    /// The serial ports alone, not connected to a machine's interrupt controllers yet.
+    pub(super) fn new(console: Output, report: Output) -> Result<Self, KvmError> {
+        let line = || {
+            EventFd::new(libc::EFD_NONBLOCK).map_err(|source| KvmError::Refused {
+                step: "make an interrupt line",
+                source,
+            })
+        };
+        let clone = |line: &EventFd| {
+            line.try_clone().map_err(|source| KvmError::Refused {
+                step: "make an interrupt line",
+                source,
+            })
+        };
+        let lines = [line()?, line()?];
         Ok(Self {
-            console: SerialPort::new(console, Some(interrupt_line(fd, CONSOLE_LINE)?)),
-            report: SerialPort::new(report, Some(interrupt_line(fd, REPORT_LINE)?)),
+            serial: [
+                Arc::new(SerialPort::new(console, Some(clone(&lines[0])?))),
+                Arc::new(SerialPort::new(report, Some(clone(&lines[1])?))),
+            ],
+            lines,
+            pc: None,
         })
     }
 
-    /// The console's port.
-    pub(super) fn console(&self) -> &SerialPort {
-        &self.console
+    /// Adds the rest of a PC.
+    pub(super) fn with_pc(mut self, vm: Arc<CurrentVm>) -> Self {
+        self.pc = Some(Pc::new(Box::new(SystemControlLine(vm))));
+        self
+    }
+
+    /// Connects the interrupt lines to a machine's interrupt controllers.
+    pub(super) fn connect(&self, fd: &VmFd) -> Result<(), KvmError> {
+        for (event, line) in self.lines.iter().zip(SERIAL_LINES) {
+            fd.register_irqfd(event, line.into())
+                .map_err(KvmError::refused("connect an interrupt line"))?;
+        }
+        Ok(())
+    }
+
+    /// The machine was reset.
+    pub(super) fn reset(&self) {
+        for port in &self.serial {
+            port.reset();
+        }
+        if let Some(pc) = &self.pc {
+            pc.reset();
+        }
+    }
+
+    /// COM1 (0) and COM2 (1).
+    pub(super) fn serial(&self) -> &[Arc<SerialPort>; 2] {
+        &self.serial
+    }
+
+    /// Presses the power button; `false` if the machine has none.
+    pub(super) fn press_power_button(&self) -> bool {
+        if let Some(pc) = &self.pc {
+            pc.press_power_button();
+        }
+        self.pc.is_some()
     }
 
     fn target(&self, port: u16) -> Target<'_> {
-        let at = |base: u16| {
-            let offset = port
-                .checked_sub(base)
-                .filter(|offset| *offset < PORT_COUNT)?;
-            u8::try_from(offset).ok()
-        };
-        if let Some(offset) = at(CONSOLE_PORT) {
-            return Target::Serial(&self.console, offset, ExitReason::Console);
-        }
-        if let Some(offset) = at(REPORT_PORT) {
-            return Target::Serial(&self.report, offset, ExitReason::Report);
+        let reasons = [ExitReason::Console, ExitReason::Report];
+        for ((serial, base), reason) in self.serial.iter().zip(SERIAL).zip(reasons) {
+            if let Some(offset) = port.checked_sub(base).filter(|offset| *offset < PORT_COUNT) {
+                return Target::Serial(serial, offset as u8, reason);
+            }
         }
         match port {
             POWER_OFF_PORT => Target::PowerOff,
-            _ => Target::Nobody,
+            _ => Target::Other,
         }
     }
 
@@ -68,15 +133,18 @@ impl Devices {
                 data.fill_with(|| serial.read(offset));
                 reason
             }
-            Target::PowerOff | Target::Nobody => {
+            Target::Other if self.pc.as_ref().is_some_and(|pc| pc.read(port, data)) => {
+                ExitReason::Platform
+            }
+            Target::PowerOff | Target::Other => {
                 data.fill(FLOATING_BUS);
                 ExitReason::PortRead
             }
         }
     }
 
-    /// The guest writes bytes to a port. Breaks with the status of a power-off.
-    pub(super) fn write(&self, port: u16, data: &[u8]) -> (ExitReason, ControlFlow<u8>) {
+    /// The guest writes bytes to a port. Breaks if that ends the run.
+    pub(super) fn write(&self, port: u16, data: &[u8]) -> (ExitReason, ControlFlow<End>) {
         match self.target(port) {
             Target::Serial(serial, offset, reason) => {
                 for &byte in data {
@@ -86,19 +154,24 @@ impl Devices {
             }
             Target::PowerOff => {
                 let status = data.first().copied().unwrap_or(FLOATING_BUS);
-                (ExitReason::PowerOff, ControlFlow::Break(status))
+                let end = ControlFlow::Break(End::PowerOff { status });
+                (ExitReason::PowerOff, end)
             }
-            Target::Nobody => (ExitReason::PortWrite, ControlFlow::Continue(())),
+            Target::Other => match self.pc.as_ref().and_then(|pc| pc.write(port, data)) {
+                Some(flow) => (ExitReason::Platform, flow),
+                None => (ExitReason::PortWrite, ControlFlow::Continue(())),
+            },
         }
     }
 }
 
-fn interrupt_line(fd: &VmFd, line: u32) -> Result<EventFd, KvmError> {
-    let event = EventFd::new(libc::EFD_NONBLOCK).map_err(|source| KvmError::Refused {
-        step: "make an interrupt line",
-        source,
-    })?;
-    fd.register_irqfd(&event, line)
-        .map_err(KvmError::refused("connect an interrupt line"))?;
-    Ok(event)
+/// The line of the system control interrupt, at the machine's I/O APIC.
+struct SystemControlLine(Arc<CurrentVm>);
+
+impl pc::Line for SystemControlLine {
+    fn set(&self, raised: bool) {
+        if let Err(error) = self.0.get().set_irq_line(SCI.into(), raised) {
+            tracing::warn!(%error, raised, "the system control interrupt's line cannot be set");
+        }
+    }
 }

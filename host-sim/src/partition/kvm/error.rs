@@ -50,7 +50,7 @@ pub enum KvmError {
         most: u32,
     },
     /// RAM would reach into the range of the devices.
-    #[error("{0} bytes of RAM: a guest on KVM can have {MOST_RAM}")]
+    #[error("{0} bytes of RAM: they reach into the addresses of devices, from {MOST_RAM:#x} on")]
     TooMuchMemory(u64),
     /// KVM refused a step.
     #[error("KVM refuses to {step}: {source}")]

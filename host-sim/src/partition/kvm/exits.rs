@@ -63,6 +63,8 @@ reasons! {
     Report report;
     /// Writes to the power-off port.
     PowerOff power_off;
+    /// Accesses to a PC's clock, power management and reset ports.
+    Platform platform;
     /// Reads of ports that nobody answers at.
     PortRead port_read;
     /// Writes to ports that nobody answers at.

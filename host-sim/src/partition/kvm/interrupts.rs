@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use kvm_bindings::kvm_msi;
-use kvm_ioctls::VmFd;
 
+use super::vm::CurrentVm;
 use crate::hv::InterruptSink;
 
 const MSI_ADDRESS: u32 = 0xFEE0_0000;
 
 /// Raises interrupts by `KVM_SIGNAL_MSI`. A processor's local APIC identifier is its index.
 pub(super) struct MsiSink {
-    fd: Arc<VmFd>,
+    vm: Arc<CurrentVm>,
 }
 
 impl MsiSink {
-    pub(super) fn new(fd: Arc<VmFd>) -> Self {
-        Self { fd }
+    pub(super) fn new(vm: Arc<CurrentVm>) -> Self {
+        Self { vm }
     }
 }
 
@@ -29,7 +29,7 @@ impl InterruptSink for MsiSink {
             ..kvm_msi::default()
         };
         // Zero or an error means that no local APIC took it: the processor's is off, or it has not started.
-        match self.fd.signal_msi(message) {
+        match self.vm.get().signal_msi(message) {
             Ok(0) | Err(_) => tracing::debug!(vp, vector, "no local APIC takes the interrupt"),
             Ok(_) => {}
         }

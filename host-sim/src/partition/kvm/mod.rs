@@ -8,6 +8,7 @@
 
 mod clock;
 mod cpuid;
+mod device_memory;
 mod devices;
 mod error;
 mod exits;
@@ -16,16 +17,20 @@ mod kick;
 mod msr_filter;
 mod outcome;
 mod partition;
+mod pc;
+mod platform;
 mod probe;
 mod registers;
 mod run;
 mod running;
 mod vm;
 
+pub use device_memory::KvmDeviceMemoryMapper;
 pub use error::KvmError;
 pub use exits::{ExitCounts, ExitReason};
 pub use outcome::{Failure, Outcome, RegisterDump};
 pub use partition::{KvmConfig, Partition};
+pub use platform::Platform;
 pub use probe::{EMULATION_LIMIT_MIPS, Probe, probe};
 pub use running::{Running, StopHandle};
 pub use vm::MOST_RAM;

@@ -2,46 +2,62 @@
 
 use std::sync::Arc;
 
-use kvm_ioctls::VcpuFd;
+use kvm_ioctls::{Kvm, VcpuFd};
 
 use super::devices::Devices;
 use super::exits::ExitCounters;
 use super::interrupts::MsiSink;
 use super::run::Processor;
-use super::vm::{DEVICE, Vm, open};
-use super::{KvmError, Running, clock, cpuid, registers};
+use super::vm::{CurrentVm, DEVICE, Vm, open};
+use super::{KvmDeviceMemoryMapper, KvmError, Platform, Running, clock, cpuid, registers};
 use crate::boot::elf::Image;
+use crate::boot::linux::{LinuxBoot, LinuxEntry, LinuxError};
 use crate::boot::long_mode::{self, Entry, LoadError};
-use crate::hv::{Hv, HvConfig, HvEvent};
+use crate::hv::{Clock, Hv, HvConfig, HvEvent};
 use crate::memory::GuestMemory;
-use crate::serial::Output;
+use crate::serial::{Output, SerialPort};
 
 /// Whom to tell of the shim's events.
-pub(super) type OnEvent = Box<dyn Fn(HvEvent) + Send + Sync>;
+pub(super) type OnEvent = Arc<dyn Fn(HvEvent) + Send + Sync>;
 
 /// What a partition is made of.
 pub struct KvmConfig {
-    /// The guest's RAM, at most [`MOST_RAM`](super::MOST_RAM) bytes.
+    /// The guest's RAM. A [`Platform::Bare`] guest has at most [`MOST_RAM`](super::MOST_RAM) bytes, a PC as much as it
+    /// likes outside of [`HOLE`](crate::boot::address_space::HOLE).
     pub memory: GuestMemory,
     /// Virtual processors, 1 or more.
     pub vp_count: u32,
-    /// Where the console's serial port sends.
+    /// What the machine has besides.
+    pub platform: Platform,
+    /// Where the console's serial port (COM1) sends.
     pub console: Output,
-    /// Where the report channel's serial port sends.
+    /// Where the report channel's serial port (COM2) sends.
     pub report: Output,
     /// Told of crash notifications and reset requests, on the virtual processor's thread. A reset request also ends the
     /// run, with [`Outcome::ResetRequested`](super::Outcome::ResetRequested).
     pub on_event: Option<OnEvent>,
 }
 
+/// What the boot processor, or every processor, begins with.
+#[derive(Clone, Copy)]
+enum Start {
+    /// Every processor enters our guest.
+    Everyone(Entry),
+    /// The boot processor enters a kernel; the others wait.
+    BootProcessor(LinuxEntry),
+}
+
 /// A partition on KVM that has not started: make it, give it a guest, start it.
 pub struct Partition {
     pub(super) hv: Arc<Hv>,
     pub(super) vm: Vm,
-    pub(super) devices: Devices,
+    pub(super) current_vm: Arc<CurrentVm>,
+    pub(super) mapper: Arc<KvmDeviceMemoryMapper>,
+    pub(super) platform: Platform,
+    pub(super) devices: Arc<Devices>,
     pub(super) processors: Vec<Processor>,
     pub(super) on_event: Option<OnEvent>,
-    entry: Option<Entry>,
+    start: Option<Start>,
 }
 
 impl Partition {
@@ -61,38 +77,61 @@ impl Partition {
         config: KvmConfig,
         adjust: impl FnOnce(&mut HvConfig),
     ) -> Result<Self, KvmError> {
-        let kvm = open(DEVICE)?;
-        let vm = Vm::new(&kvm, &config.memory, config.vp_count)?;
-        let devices = Devices::new(&vm.fd, config.console, config.report)?;
-        let processors = (0..config.vp_count)
-            .map(|index| vm.fd.create_vcpu(u64::from(index)))
-            .collect::<Result<Vec<VcpuFd>, _>>()
-            .map_err(KvmError::refused("create a virtual processor"))?;
+        let platform = config.platform;
+        let (vm, processors, clock) = machine(&config.memory, config.vp_count, platform)?;
+        let current_vm = CurrentVm::new(Arc::clone(&vm.fd));
+        let mapper = KvmDeviceMemoryMapper::new(Arc::clone(&current_vm), &config.memory);
+        let mut devices = Devices::new(config.console, config.report)?;
+        if platform.is_pc() {
+            devices = devices.with_pc(Arc::clone(&current_vm));
+        }
+        devices.connect(&vm.fd)?;
 
-        let clock = clock::shared_clock(&kvm, &processors);
-        let sink = Arc::new(MsiSink::new(Arc::clone(&vm.fd)));
+        let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm)));
         let mut hv_config = HvConfig::new(config.memory, clock, sink, config.vp_count);
         adjust(&mut hv_config);
         let hv = Hv::new(hv_config)?;
-
-        let mut owned = Vec::new();
-        for (index, fd) in (0..).zip(processors) {
-            let leaves = cpuid::of_processor(&vm.supported_cpuid, &hv, index)?;
-            fd.set_cpuid2(&leaves)
-                .map_err(KvmError::refused("set CPUID leaves"))?;
-            owned.push(Processor {
-                index,
-                fd,
-                counters: Arc::new(ExitCounters::default()),
-            });
-        }
+        let processors = prepared(&hv, &vm, processors, platform)?;
         Ok(Self {
             hv,
             vm,
-            devices,
-            processors: owned,
+            current_vm,
+            mapper,
+            platform,
+            devices: Arc::new(devices),
+            processors,
             on_event: config.on_event,
-            entry: None,
+            start: None,
+        })
+    }
+
+    /// The partition after a reset: a new machine around the same memory, shim and devices. No processor runs.
+    pub(super) fn after_reset(
+        hv: Arc<Hv>,
+        current_vm: Arc<CurrentVm>,
+        mapper: Arc<KvmDeviceMemoryMapper>,
+        platform: Platform,
+        devices: Arc<Devices>,
+        on_event: Option<OnEvent>,
+    ) -> Result<Self, KvmError> {
+        hv.reset();
+        let config = hv.config();
+        // The shim keeps its clock: time goes on, and the counters of the new processors are the same.
+        let (vm, processors, _) = machine(&config.memory, config.vp_count, platform)?;
+        mapper.move_to(&vm.fd)?;
+        devices.reset();
+        devices.connect(&vm.fd)?;
+        let processors = prepared(&hv, &vm, processors, platform)?;
+        Ok(Self {
+            hv,
+            vm,
+            current_vm,
+            mapper,
+            platform,
+            devices,
+            processors,
+            on_event,
+            start: None,
         })
     }
 
@@ -108,20 +147,44 @@ impl Partition {
         &self.hv.config().memory
     }
 
+    /// COM1 (0) and COM2 (1): for giving the guest something to read. They stay the same when the partition is reset.
+    #[must_use]
+    pub fn serial_ports(&self) -> &[Arc<SerialPort>; 2] {
+        self.devices.serial()
+    }
+
+    /// For devices with memory that the guest sees. It stays the same when the partition is reset.
+    #[must_use]
+    pub fn device_memory(&self) -> &Arc<KvmDeviceMemoryMapper> {
+        &self.mapper
+    }
+
     /// Loads our guest's image.
     ///
     /// # Errors
     /// [`LoadError`]: the image or its command line does not fit. The partition cannot be started then.
     pub fn load_elf(&mut self, image: &Image<'_>, command_line: &str) -> Result<(), LoadError> {
         let count = self.hv.config().vp_count;
-        self.entry = None;
-        self.entry = Some(long_mode::load(self.memory(), image, command_line, count)?);
+        self.start = None;
+        let entry = long_mode::load(self.memory(), image, command_line, count)?;
+        self.set_entry(entry);
+        Ok(())
+    }
+
+    /// Loads a kernel that speaks Linux's boot protocol or PVH. Memory must be zero, as it is when new.
+    ///
+    /// # Errors
+    /// [`LinuxError`]: what is to be loaded is wrong or does not fit. The partition cannot be started then.
+    pub fn load_linux(&mut self, boot: &LinuxBoot<'_>) -> Result<(), LinuxError> {
+        self.start = None;
+        let loaded = boot.load(self.memory())?;
+        self.start = Some(Start::BootProcessor(loaded.entry));
         Ok(())
     }
 
     /// Has every processor enter at `entry`, in whose memory the caller has put tables and code.
     pub fn set_entry(&mut self, entry: Entry) {
-        self.entry = Some(entry);
+        self.start = Some(Start::Everyone(entry));
     }
 
     /// Starts all virtual processors, each on a thread of its own.
@@ -129,11 +192,60 @@ impl Partition {
     /// # Errors
     /// [`KvmError`], for instance that no guest has been loaded; no processor runs then.
     pub fn start(self) -> Result<Running, KvmError> {
-        let entry = self.entry.ok_or(KvmError::NoGuest)?;
-        for processor in &self.processors {
-            registers::set_entry(&processor.fd, processor.index, &entry)?;
-            registers::make_runnable(&processor.fd)?;
+        match self.start.ok_or(KvmError::NoGuest)? {
+            Start::Everyone(entry) => {
+                for processor in &self.processors {
+                    registers::set_entry(&processor.fd, processor.index, &entry)?;
+                    registers::make_runnable(&processor.fd)?;
+                }
+            }
+            Start::BootProcessor(entry) => {
+                if let Some(first) = self.processors.first() {
+                    registers::set_linux_entry(&first.fd, &entry)?;
+                    registers::make_runnable(&first.fd)?;
+                }
+            }
         }
         Running::start(self)
     }
+}
+
+/// A machine with its processors, and the clock that their counters show.
+fn machine(
+    memory: &GuestMemory,
+    count: u32,
+    platform: Platform,
+) -> Result<(Vm, Vec<VcpuFd>, Arc<dyn Clock>), KvmError> {
+    let kvm: Kvm = open(DEVICE)?;
+    let vm = Vm::new(&kvm, memory, count, platform)?;
+    let processors = (0..count)
+        .map(|index| vm.fd.create_vcpu(u64::from(index)))
+        .collect::<Result<Vec<VcpuFd>, _>>()
+        .map_err(KvmError::refused("create a virtual processor"))?;
+    let clock = clock::shared_clock(&kvm, &processors);
+    Ok((vm, processors, clock))
+}
+
+/// Gives the processors their features and what firmware would have set.
+fn prepared(
+    hv: &Hv,
+    vm: &Vm,
+    processors: Vec<VcpuFd>,
+    platform: Platform,
+) -> Result<Vec<Processor>, KvmError> {
+    let mut prepared = Vec::new();
+    for (index, fd) in (0..).zip(processors) {
+        let leaves = cpuid::of_processor(vm, hv, index, platform)?;
+        fd.set_cpuid2(&leaves)
+            .map_err(KvmError::refused("set CPUID leaves"))?;
+        if platform.is_pc() {
+            registers::set_firmware_state(&fd)?;
+        }
+        prepared.push(Processor {
+            index,
+            fd,
+            counters: Arc::new(ExitCounters::default()),
+        });
+    }
+    Ok(prepared)
 }

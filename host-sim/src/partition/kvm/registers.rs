@@ -1,11 +1,13 @@
 //! A virtual processor's registers at entry, for hypercalls, and for a report of its end.
 
 use kvm_bindings::{
-    KVM_MP_STATE_RUNNABLE, kvm_dtable, kvm_mp_state, kvm_regs, kvm_segment, kvm_sregs,
+    KVM_MP_STATE_RUNNABLE, Msrs, kvm_dtable, kvm_mp_state, kvm_msr_entry, kvm_regs, kvm_segment,
+    kvm_sregs,
 };
 use kvm_ioctls::VcpuFd;
 
 use super::{KvmError, RegisterDump};
+use crate::boot::linux::{self, EntryMode, LinuxEntry};
 use crate::boot::long_mode::{CODE_SELECTOR, DATA_SELECTOR, Entry};
 use crate::hv::HypercallRegisters;
 use crate::memory::GuestMemory;
@@ -75,6 +77,103 @@ pub(super) fn set_entry(processor: &VcpuFd, index: u32, entry: &Entry) -> Result
     processor
         .set_regs(&regs)
         .map_err(KvmError::refused("set general registers"))
+}
+
+/// Makes the boot processor enter a kernel when it first runs.
+pub(super) fn set_linux_entry(processor: &VcpuFd, entry: &LinuxEntry) -> Result<(), KvmError> {
+    let mut sregs = processor
+        .get_sregs()
+        .map_err(KvmError::refused("tell system registers"))?;
+    let is_long = matches!(entry.mode, EntryMode::Long { .. });
+    let flat = kvm_segment {
+        limit: u32::MAX,
+        present: 1,
+        s: 1,
+        g: 1,
+        ..kvm_segment::default()
+    };
+    let code = kvm_segment {
+        selector: linux::CODE_SELECTOR,
+        type_: CODE_EXECUTE_READ_ACCESSED,
+        l: u8::from(is_long),
+        db: u8::from(!is_long),
+        ..flat
+    };
+    let data = kvm_segment {
+        selector: linux::DATA_SELECTOR,
+        type_: DATA_READ_WRITE_ACCESSED,
+        db: 1,
+        ..flat
+    };
+    sregs.cs = code;
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.gdt = kvm_dtable {
+        base: entry.gdt_base,
+        limit: entry.gdt_limit,
+        ..kvm_dtable::default()
+    };
+    sregs.idt = kvm_dtable::default();
+    sregs.cr0 = CR0_PROTECTED | CR0_EXTENSION_TYPE | CR0_NUMERIC_ERROR;
+    (sregs.cr4, sregs.efer) = (0, 0);
+    if let EntryMode::Long { page_map } = entry.mode {
+        sregs.cr0 |= CR0_PAGING;
+        sregs.cr3 = page_map;
+        sregs.cr4 = CR4_PHYSICAL_ADDRESS_EXTENSION;
+        sregs.efer = EFER_LONG_MODE_ENABLE | EFER_LONG_MODE_ACTIVE;
+    }
+    processor
+        .set_sregs(&sregs)
+        .map_err(KvmError::refused("set system registers"))?;
+    let regs = kvm_regs {
+        rip: entry.instruction,
+        rsi: entry.boot_parameters,
+        rbx: entry.start_info,
+        rflags: FLAGS_ALWAYS,
+        ..kvm_regs::default()
+    };
+    processor
+        .set_regs(&regs)
+        .map_err(KvmError::refused("set general registers"))
+}
+
+/// The default memory type: enabled, write-back. Without it kernels think that memory types are not set up.
+const MTRR_DEFAULT_TYPE: u32 = 0x2FF;
+const MTRR_ENABLED_WRITE_BACK: u64 = 1 << 11 | 6;
+/// Offsets of the local APIC's registers for its interrupt pins.
+const LOCAL_PIN_0: usize = 0x350;
+const LOCAL_PIN_1: usize = 0x360;
+const DELIVER_EXTERNAL: u32 = 0b111 << 8;
+const DELIVER_NMI: u32 = 0b100 << 8;
+
+/// Sets what a PC's firmware leaves in each processor: memory types, and where the legacy interrupt controllers and
+/// non-maskable interrupts arrive.
+pub(super) fn set_firmware_state(processor: &VcpuFd) -> Result<(), KvmError> {
+    let entry = kvm_msr_entry {
+        index: MTRR_DEFAULT_TYPE,
+        data: MTRR_ENABLED_WRITE_BACK,
+        ..kvm_msr_entry::default()
+    };
+    let set = Msrs::from_entries(&[entry])
+        .ok()
+        .map(|msrs| processor.set_msrs(&msrs))
+        .transpose()
+        .map_err(KvmError::refused("set memory types"))?;
+    if set != Some(1) {
+        return Err(KvmError::Capability("set memory types"));
+    }
+    let mut apic = processor
+        .get_lapic()
+        .map_err(KvmError::refused("tell a local APIC's state"))?;
+    let mut change = |offset: usize, mode: u32| {
+        for (register, byte) in apic.regs[offset..].iter_mut().zip(mode.to_le_bytes()) {
+            *register = byte as _;
+        }
+    };
+    change(LOCAL_PIN_0, DELIVER_EXTERNAL);
+    change(LOCAL_PIN_1, DELIVER_NMI);
+    processor
+        .set_lapic(&apic)
+        .map_err(KvmError::refused("set a local APIC's state"))
 }
 
 /// Lets a processor run from where it is, without the start-up messages that real ones wait for.

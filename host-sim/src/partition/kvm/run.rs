@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kvm_ioctls::{VcpuExit, VcpuFd};
 
+use super::devices::End;
 use super::exits::ExitCounters;
 use super::running::Shared;
 use super::{ExitReason, Failure, Outcome, kick, registers};
@@ -103,29 +104,32 @@ impl Processor {
 /// Deals with an exit as far as its data allow.
 fn answer(exit: VcpuExit<'_>, vp: u32, shared: &Shared, counters: &ExitCounters) -> Next {
     let reason = match exit {
-        VcpuExit::IoOut(port, _) if port == shared.hypercall_port => return Next::Hypercall,
+        VcpuExit::IoOut(port, _) if shared.hypercall_port == Some(port) => return Next::Hypercall,
         VcpuExit::IoOut(port, data) => {
             let (reason, flow) = shared.devices.write(port, data);
-            if let ControlFlow::Break(status) = flow {
+            if let ControlFlow::Break(end) = flow {
                 counters.count(reason);
-                return Next::End(Outcome::PoweredOff { status });
+                return Next::End(match end {
+                    End::PowerOff { status } => Outcome::PoweredOff { status },
+                    End::Reset => Outcome::ResetRequested { vp },
+                });
             }
             reason
         }
         VcpuExit::IoIn(port, data) => shared.devices.read(port, data),
         VcpuExit::X86Rdmsr(access) => {
-            match shared.hv.read_msr(vp, access.index) {
-                Ok(value) => {
+            match shared.read_msr(vp, access.index) {
+                Some(value) => {
                     *access.data = value;
                     *access.error = 0;
                 }
-                Err(_) => *access.error = 1,
+                None => *access.error = 1,
             }
             ExitReason::MsrRead
         }
         VcpuExit::X86Wrmsr(access) => {
-            let refused = shared.hv.write_msr(vp, access.index, access.data).is_err();
-            *access.error = u8::from(refused);
+            let done = shared.write_msr(vp, access.index, access.data);
+            *access.error = u8::from(!done);
             ExitReason::MsrWrite
         }
         VcpuExit::MmioRead(_, data) => {

@@ -10,9 +10,9 @@ use vmm_sys_util::signal::Killable;
 
 use super::devices::Devices;
 use super::exits::ExitCounters;
-use super::partition::Partition;
-use super::vm::Vm;
-use super::{ExitCounts, Failure, KvmError, Outcome, kick};
+use super::partition::{OnEvent, Partition};
+use super::vm::{CurrentVm, Vm};
+use super::{ExitCounts, Failure, KvmDeviceMemoryMapper, KvmError, Outcome, Platform, kick};
 use crate::hv::{Hv, HvEvent, TimerThread};
 
 /// How often a processor that does not come out is called again: it may have been about to enter.
@@ -21,8 +21,10 @@ const CALL_AGAIN: Duration = Duration::from_millis(1);
 /// What all virtual processors' threads share.
 pub(super) struct Shared {
     pub(super) hv: Arc<Hv>,
-    pub(super) devices: Devices,
-    pub(super) hypercall_port: u16,
+    pub(super) devices: Arc<Devices>,
+    /// Where hypercalls trap; none if the guest sees no hypervisor.
+    pub(super) hypercall_port: Option<u16>,
+    shows_hypervisor: bool,
     ended: AtomicBool,
     outcome: Mutex<Option<Outcome>>,
     changed: Condvar,
@@ -32,6 +34,18 @@ impl Shared {
     /// Whether processors should come out and stay out.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// A virtual processor reads a synthetic MSR; `None` is a general-protection fault.
+    pub(super) fn read_msr(&self, vp: u32, msr: u32) -> Option<u64> {
+        self.shows_hypervisor
+            .then(|| self.hv.read_msr(vp, msr).ok())
+            .flatten()
+    }
+
+    /// A virtual processor writes a synthetic MSR; `false` is a general-protection fault.
+    pub(super) fn write_msr(&self, vp: u32, msr: u32, value: u64) -> bool {
+        self.shows_hypervisor && self.hv.write_msr(vp, msr, value).is_ok()
     }
 
     /// Ends the run; the first outcome counts.
@@ -66,6 +80,10 @@ pub struct Running {
     counters: Vec<Arc<ExitCounters>>,
     threads: Vec<JoinHandle<()>>,
     timers: Option<TimerThread>,
+    current_vm: Arc<CurrentVm>,
+    mapper: Arc<KvmDeviceMemoryMapper>,
+    platform: Platform,
+    on_event: Option<OnEvent>,
     // Last: its file keeps the machine alive for the threads above.
     _vm: Vm,
 }
@@ -76,13 +94,18 @@ impl Running {
         let Partition {
             hv,
             vm,
+            current_vm,
+            mapper,
+            platform,
             devices,
             processors,
             on_event,
             ..
         } = partition;
+        let shows_hypervisor = platform.shows_hypervisor();
         let shared = Arc::new(Shared {
-            hypercall_port: u16::from(hv.config().hypercall_port),
+            hypercall_port: shows_hypervisor.then(|| u16::from(hv.config().hypercall_port)),
+            shows_hypervisor,
             hv,
             devices,
             ended: AtomicBool::new(false),
@@ -90,11 +113,12 @@ impl Running {
             changed: Condvar::new(),
         });
         let weak = Arc::downgrade(&shared);
+        let told = on_event.clone();
         shared.hv.set_event_sink(move |event| {
             if let (HvEvent::ResetRequested { vp }, Some(shared)) = (&event, weak.upgrade()) {
                 shared.end(Outcome::ResetRequested { vp: *vp });
             }
-            if let Some(on_event) = &on_event {
+            if let Some(on_event) = &told {
                 on_event(event);
             }
         });
@@ -104,6 +128,10 @@ impl Running {
             counters: Vec::new(),
             threads: Vec::new(),
             timers: Some(timers),
+            current_vm,
+            mapper,
+            platform,
+            on_event,
             _vm: vm,
         };
         for processor in processors {
@@ -143,7 +171,33 @@ impl Running {
 
     /// Gives the guest bytes to read from the console; returns how many there was room for.
     pub fn type_in(&self, bytes: &[u8]) -> usize {
-        self.shared.devices.console().receive(bytes)
+        self.shared.devices.serial()[0].receive(bytes)
+    }
+
+    /// Presses the power button of a PC; `false` if the machine has none.
+    pub fn press_power_button(&self) -> bool {
+        self.shared.devices.press_power_button()
+    }
+
+    /// Stops the run, unless it has ended, and resets the partition: a machine as new, with the same memory, shim and
+    /// devices, to be given a guest and started. The host's services are to be reset before ([`VmBus::reset`]), memory
+    /// is to be cleared afterwards ([`GuestMemory::clear`]).
+    ///
+    /// [`VmBus::reset`]: crate::vmbus::VmBus::reset
+    /// [`GuestMemory::clear`]: crate::memory::GuestMemory::clear
+    ///
+    /// # Errors
+    /// [`KvmError`]: KVM refuses a new machine.
+    pub fn reset(mut self) -> Result<Partition, KvmError> {
+        self.stop();
+        Partition::after_reset(
+            Arc::clone(&self.shared.hv),
+            Arc::clone(&self.current_vm),
+            Arc::clone(&self.mapper),
+            self.platform,
+            Arc::clone(&self.shared.devices),
+            self.on_event.clone(),
+        )
     }
 
     /// Waits until the run ends and all virtual processors have come out.

@@ -2,20 +2,21 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use kvm_bindings::{
-    CpuId, KVM_API_VERSION, KVM_CAP_X86_USER_SPACE_MSR, KVM_MAX_CPUID_ENTRIES, kvm_enable_cap,
-    kvm_userspace_memory_region,
+    CpuId, KVM_API_VERSION, KVM_CAP_X86_USER_SPACE_MSR, KVM_MAX_CPUID_ENTRIES,
+    KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config, kvm_userspace_memory_region,
 };
 use kvm_ioctls::{Cap, Kvm, MsrExitReason, VmFd};
 use vm_memory::{GuestMemoryBackend as _, GuestMemoryRegion as _};
 
-use super::{KvmError, msr_filter};
+use super::{KvmError, Platform, msr_filter};
+use crate::boot::address_space::{HOLE, LOW_RAM_END};
 use crate::memory::GuestMemory;
 
-/// Most bytes of guest RAM: addresses from here to 4 GiB are for devices.
-pub const MOST_RAM: u64 = 3 << 30;
+/// Most bytes of RAM of a [`Platform::Bare`] guest: addresses from here to 4 GiB are for devices.
+pub const MOST_RAM: u64 = LOW_RAM_END;
 
 /// Most virtual processors: an MSI's plain destination has eight bits, and 255 means all.
 const MOST_PROCESSORS: u32 = 254;
@@ -52,6 +53,8 @@ pub(super) fn open(device: &CStr) -> Result<Kvm, KvmError> {
 pub(super) struct Vm {
     pub(super) fd: Arc<VmFd>,
     pub(super) supported_cpuid: CpuId,
+    /// Whether local APICs have a timer that is set to a moment of the time-stamp counter.
+    pub(super) has_deadline_timer: bool,
 }
 
 impl Vm {
@@ -60,6 +63,7 @@ impl Vm {
         kvm: &Kvm,
         memory: &GuestMemory,
         processor_count: u32,
+        platform: Platform,
     ) -> Result<Self, KvmError> {
         require(kvm, Cap::Irqchip, "emulate interrupt controllers")?;
         require(kvm, Cap::SignalMsi, "deliver message-signalled interrupts")?;
@@ -75,7 +79,8 @@ impl Vm {
                 most,
             });
         }
-        if memory.size() > MOST_RAM {
+        let in_hole = |ram: std::ops::Range<u64>| ram.start < HOLE.end && HOLE.start < ram.end;
+        if memory.ranges().any(in_hole) || (!platform.is_pc() && memory.size() > MOST_RAM) {
             return Err(KvmError::TooMuchMemory(memory.size()));
         }
         let fd = kvm
@@ -87,6 +92,14 @@ impl Vm {
             .map_err(KvmError::refused("place its task state"))?;
         fd.create_irq_chip()
             .map_err(KvmError::refused("create interrupt controllers"))?;
+        if platform.is_pc() {
+            let timer = kvm_pit_config {
+                flags: KVM_PIT_SPEAKER_DUMMY,
+                ..kvm_pit_config::default()
+            };
+            fd.create_pit2(timer)
+                .map_err(KvmError::refused("create an interval timer"))?;
+        }
         add_memory(&fd, memory)?;
         let reasons = MsrExitReason::Inval | MsrExitReason::Unknown | MsrExitReason::Filter;
         fd.enable_cap(&kvm_enable_cap {
@@ -102,7 +115,25 @@ impl Vm {
         Ok(Self {
             fd: Arc::new(fd),
             supported_cpuid,
+            has_deadline_timer: kvm.check_extension(Cap::TscDeadlineTimer),
         })
+    }
+}
+
+/// The machine as it is now: a reset replaces it, while those who raise interrupts stay.
+pub(super) struct CurrentVm(RwLock<Arc<VmFd>>);
+
+impl CurrentVm {
+    pub(super) fn new(fd: Arc<VmFd>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(fd)))
+    }
+
+    pub(super) fn get(&self) -> Arc<VmFd> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn replace(&self, fd: Arc<VmFd>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = fd;
     }
 }
 

@@ -1,69 +1,7 @@
-//! The PC's 16550 serial port, and where its output goes.
+//! Where serial output can go besides files and terminals.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use vm_superio::serial::NoEvents;
-use vm_superio::{Serial, Trigger};
-use vmm_sys_util::eventfd::EventFd;
-
-/// Number of I/O ports of a 16550.
-pub const PORT_COUNT: u16 = 8;
-
-/// Where a port's output goes; standard output is one such place.
-pub type Output = Box<dyn Write + Send>;
-
-/// The port's interrupt line.
-struct Line(Option<EventFd>);
-
-impl Trigger for Line {
-    type E = io::Error;
-
-    fn trigger(&self) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |line| line.write(1))
-    }
-}
-
-/// A 16550 whose transmitter is always ready.
-pub struct SerialPort {
-    device: Mutex<Serial<Line, NoEvents, Output>>,
-}
-
-impl SerialPort {
-    /// A port that sends to `output` and raises `interrupt`, if there is one.
-    #[must_use]
-    pub fn new(output: Output, interrupt: Option<EventFd>) -> Self {
-        Self {
-            device: Mutex::new(Serial::new(Line(interrupt), output)),
-        }
-    }
-
-    /// The guest reads the register at `offset`, 0 to 7.
-    pub fn read(&self, offset: u8) -> u8 {
-        self.lock().read(offset)
-    }
-
-    /// The guest writes the register at `offset`, 0 to 7.
-    ///
-    /// An output that fails loses its bytes: the guest's serial line is not connected then.
-    pub fn write(&self, offset: u8, value: u8) {
-        if let Err(error) = self.lock().write(offset, value) {
-            tracing::debug!(%error, "serial output is lost");
-        }
-    }
-
-    /// Gives the guest bytes to read; returns how many its receive buffer had room for.
-    pub fn receive(&self, bytes: &[u8]) -> usize {
-        let mut device = self.lock();
-        let room = device.fifo_capacity().min(bytes.len());
-        device.enqueue_raw_bytes(&bytes[..room]).unwrap_or(0)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Serial<Line, NoEvents, Output>> {
-        // A panicking output leaves the registers as they are: still those of a 16550.
-        self.device.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// An output that keeps the first bytes, up to a limit, in memory. Clones share them.
 #[derive(Clone, Debug)]
@@ -161,32 +99,6 @@ impl<F: FnMut(&str)> Drop for LineOutput<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const DATA: u8 = 0;
-    const INTERRUPT_ENABLE: u8 = 1;
-    const LINE_STATUS: u8 = 5;
-
-    #[test]
-    fn the_transmitter_is_always_ready_and_sends_bytes_on() {
-        let capture = Capture::new(5);
-        let port = SerialPort::new(Box::new(capture.clone()), None);
-        for byte in *b"hello, world" {
-            assert_ne!(port.read(LINE_STATUS) & 0x20, 0);
-            port.write(DATA, byte);
-        }
-        assert_eq!(capture.text(), "hello");
-    }
-
-    #[test]
-    fn input_is_read_back_and_raises_the_interrupt() {
-        let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
-        let port = SerialPort::new(Box::new(io::sink()), Some(line.try_clone().unwrap()));
-        port.write(INTERRUPT_ENABLE, 1);
-        assert_eq!(port.receive(b"ok"), 2);
-        assert!(line.read().is_ok());
-        assert_eq!([port.read(DATA), port.read(DATA)], *b"ok");
-        assert!(port.receive(&[0; 1000]) < 1000);
-    }
 
     #[test]
     fn lines_are_handed_over_whole_and_long_ones_in_pieces() {

@@ -1,0 +1,246 @@
+//! The PC's 16550 serial port.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use vm_superio::serial::SerialEvents;
+use vm_superio::{Serial, Trigger};
+use vmm_sys_util::eventfd::EventFd;
+
+/// Number of I/O ports of a 16550.
+pub const PORT_COUNT: u16 = 8;
+
+/// Where a port's output goes; standard output is one such place.
+pub type Output = Box<dyn Write + Send>;
+
+/// The port's interrupt line.
+struct Line(Option<Arc<EventFd>>);
+
+impl Trigger for Line {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        self.0.as_ref().map_or(Ok(()), |line| line.write(1))
+    }
+}
+
+/// The output, which stays when the port is reset.
+#[derive(Clone)]
+struct SharedOutput(Arc<Mutex<Output>>);
+
+impl Write for SharedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .flush()
+    }
+}
+
+/// Tells those who have more for the guest to read that it has read everything.
+#[derive(Default)]
+struct Room {
+    /// How often the receive buffer has become empty.
+    emptied: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Room {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.emptied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announce(&self) {
+        *self.lock() += 1;
+        self.changed.notify_all();
+    }
+}
+
+/// The device's events, of which only one is of use.
+struct Events(Arc<Room>);
+
+impl SerialEvents for Events {
+    fn buffer_read(&self) {}
+
+    fn out_byte(&self) {}
+
+    fn tx_lost_byte(&self) {}
+
+    fn in_buffer_empty(&self) {
+        self.0.announce();
+    }
+}
+
+type Device = Serial<Line, Events, SharedOutput>;
+
+/// A 16550 whose transmitter is always ready.
+pub struct SerialPort {
+    device: Mutex<Device>,
+    room: Arc<Room>,
+    output: SharedOutput,
+    line: Option<Arc<EventFd>>,
+}
+
+impl SerialPort {
+    /// A port that sends to `output` and raises `interrupt`, if there is one.
+    #[must_use]
+    pub fn new(output: Output, interrupt: Option<EventFd>) -> Self {
+        let output = SharedOutput(Arc::new(Mutex::new(output)));
+        let (line, room) = (interrupt.map(Arc::new), Arc::default());
+        Self {
+            device: Mutex::new(device(&line, &room, &output)),
+            room,
+            output,
+            line,
+        }
+    }
+
+    /// The machine was reset: registers as at power-on, input that the guest has not read is gone.
+    pub fn reset(&self) {
+        *self.lock() = device(&self.line, &self.room, &self.output);
+        self.room.announce();
+    }
+
+    /// The guest reads the register at `offset`, 0 to 7.
+    pub fn read(&self, offset: u8) -> u8 {
+        self.lock().read(offset)
+    }
+
+    /// The guest writes the register at `offset`, 0 to 7.
+    ///
+    /// An output that fails loses its bytes: the guest's serial line is not connected then.
+    pub fn write(&self, offset: u8, value: u8) {
+        if let Err(error) = self.lock().write(offset, value) {
+            tracing::debug!(%error, "serial output is lost");
+        }
+    }
+
+    /// Gives the guest bytes to read; returns how many its receive buffer had room for.
+    pub fn receive(&self, bytes: &[u8]) -> usize {
+        let mut device = self.lock();
+        let room = device.fifo_capacity().min(bytes.len());
+        if room == 0 {
+            return 0;
+        }
+        device.enqueue_raw_bytes(&bytes[..room]).unwrap_or(0)
+    }
+
+    /// Gives the guest bytes to read, waiting for it to make room, at most `patience` at a time. Returns how many it
+    /// has taken: all, unless it has read nothing for so long.
+    pub fn receive_all(&self, bytes: &[u8], patience: Duration) -> usize {
+        let mut taken = 0;
+        loop {
+            // Read before the attempt: room made after it is noticed.
+            let emptied = *self.room.lock();
+            let count = self.receive(&bytes[taken..]);
+            taken += count;
+            if taken == bytes.len() {
+                return taken;
+            }
+            if count != 0 {
+                continue;
+            }
+            let (now, _) = self
+                .room
+                .changed
+                .wait_timeout_while(self.room.lock(), patience, |now| *now == emptied)
+                .unwrap_or_else(PoisonError::into_inner);
+            if *now == emptied {
+                return taken;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Device> {
+        // A panicking output leaves the registers as they are: still those of a 16550.
+        self.device.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn device(line: &Option<Arc<EventFd>>, room: &Arc<Room>, output: &SharedOutput) -> Device {
+    Serial::with_events(Line(line.clone()), Events(Arc::clone(room)), output.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serial::Capture;
+
+    const DATA: u8 = 0;
+    const INTERRUPT_ENABLE: u8 = 1;
+    const LINE_STATUS: u8 = 5;
+    const DATA_READY: u8 = 1;
+
+    #[test]
+    fn the_transmitter_is_always_ready_and_sends_bytes_on() {
+        let capture = Capture::new(5);
+        let port = SerialPort::new(Box::new(capture.clone()), None);
+        for byte in *b"hello, world" {
+            assert_ne!(port.read(LINE_STATUS) & 0x20, 0);
+            port.write(DATA, byte);
+        }
+        assert_eq!(capture.text(), "hello");
+    }
+
+    #[test]
+    fn input_is_read_back_and_raises_the_interrupt() {
+        let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let port = SerialPort::new(Box::new(io::sink()), Some(line.try_clone().unwrap()));
+        port.write(INTERRUPT_ENABLE, 1);
+        assert_eq!(port.receive(b"ok"), 2);
+        assert!(line.read().is_ok());
+        assert_eq!([port.read(DATA), port.read(DATA)], *b"ok");
+        assert!(port.receive(&[0; 1000]) < 1000);
+    }
+
+    #[test]
+    fn no_byte_of_a_long_input_is_lost() {
+        let port = Arc::new(SerialPort::new(Box::new(io::sink()), None));
+        let input: Vec<u8> = (0..10_000_u32).map(|n| (n % 251) as u8).collect();
+        let feeder = {
+            let (port, input) = (Arc::clone(&port), input.clone());
+            std::thread::spawn(move || port.receive_all(&input, Duration::from_secs(60)))
+        };
+        let mut read = Vec::new();
+        while read.len() < input.len() {
+            if port.read(LINE_STATUS) & DATA_READY == 0 {
+                std::thread::yield_now();
+                continue;
+            }
+            read.push(port.read(DATA));
+        }
+        assert_eq!(feeder.join().unwrap(), input.len());
+        assert!(read == input);
+    }
+
+    #[test]
+    fn a_guest_that_reads_nothing_takes_what_there_is_room_for() {
+        let port = SerialPort::new(Box::new(io::sink()), None);
+        let taken = port.receive_all(&[7; 1000], Duration::from_millis(1));
+        assert!((1..1000).contains(&taken));
+        assert_eq!(port.receive(b"x"), 0);
+        port.reset();
+        assert_eq!(port.read(LINE_STATUS) & DATA_READY, 0);
+        assert_eq!(port.receive(b"x"), 1);
+    }
+
+    #[test]
+    fn output_goes_on_after_a_reset() {
+        let capture = Capture::new(100);
+        let port = SerialPort::new(Box::new(capture.clone()), None);
+        port.write(DATA, b'a');
+        port.write(INTERRUPT_ENABLE, 3);
+        port.reset();
+        assert_eq!(port.read(INTERRUPT_ENABLE), 0);
+        port.write(DATA, b'b');
+        assert_eq!(capture.text(), "ab");
+    }
+}
