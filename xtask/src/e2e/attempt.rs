@@ -22,6 +22,12 @@ const GRACE: Duration = Duration::from_secs(90);
 /// A line of the outer machine: it waits for us to have it go on.
 pub(crate) const READY: &str = "@ready";
 
+/// Its answer when it does.
+const STARTED: &str = "@started";
+
+/// How often it is told to go on, until it answers: what is sent to a machine that is only being restored is lost.
+const NUDGE: Duration = Duration::from_millis(500);
+
 /// What became of a job.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
@@ -40,6 +46,22 @@ pub(crate) struct Attempt {
     pub(crate) interrupted: Option<Job>,
     /// Why everything stopped, or `None` if all jobs were run.
     pub(crate) stopped: Option<String>,
+}
+
+/// Why there is no line.
+#[derive(Debug)]
+pub(crate) enum Silence {
+    /// It prints nothing, but goes on.
+    Goes(&'static str),
+    /// It has ended.
+    Ended(&'static str),
+}
+
+impl std::fmt::Display for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Goes(text) | Self::Ended(text)) = self;
+        f.write_str(text)
+    }
 }
 
 /// A process whose end is ours too, with the lines that it prints.
@@ -87,11 +109,11 @@ impl Running {
     }
 
     /// The next line, or why there is none.
-    pub(crate) fn line(&self, deadline: Instant) -> Result<String, String> {
+    pub(crate) fn line(&self, deadline: Instant) -> Result<String, Silence> {
         let left = deadline.saturating_duration_since(Instant::now());
         self.lines.recv_timeout(left).map_err(|error| match error {
-            RecvTimeoutError::Timeout => "nothing was heard of it any more".to_owned(),
-            RecvTimeoutError::Disconnected => "it ended before its time".to_owned(),
+            RecvTimeoutError::Timeout => Silence::Goes("nothing was heard of it any more"),
+            RecvTimeoutError::Disconnected => Silence::Ended("it ended before its time"),
         })
     }
 
@@ -121,16 +143,31 @@ impl Drop for Running {
     }
 }
 
-/// Follows a started runner to its end. `tell` hears of each job that is over, with the lines that came before.
-pub(crate) fn follow(running: &mut Running, tell: &mut dyn FnMut(&Report, &[String])) -> Attempt {
+/// Follows a started runner to its end. `waits` says that it may already be waiting for us. `tell` hears of each job
+/// that is over, with the lines that came before.
+pub(crate) fn follow(
+    running: &mut Running,
+    mut waits: bool,
+    tell: &mut dyn FnMut(&Report, &[String]),
+) -> Attempt {
     let mut attempt = Attempt::default();
     let mut deadline = Instant::now() + START_LIMIT;
     let mut lines = Vec::new();
     loop {
-        let line = match running.line(deadline) {
+        if waits {
+            // If it does not read this, it stays silent, and the deadline tells.
+            let _ = running.send("go");
+        }
+        let glance = Instant::now() + NUDGE;
+        let line = match running.line(if waits {
+            glance.min(deadline)
+        } else {
+            deadline
+        }) {
             Ok(line) => line,
+            Err(Silence::Goes(_)) if waits && Instant::now() < deadline => continue,
             Err(reason) => {
-                attempt.stopped = Some(reason);
+                attempt.stopped = Some(reason.to_string());
                 return attempt;
             }
         };
@@ -161,10 +198,8 @@ pub(crate) fn follow(running: &mut Running, tell: &mut dyn FnMut(&Report, &[Stri
                 running.wait(GRACE);
                 return attempt;
             }
-            None if line.contains(READY) => {
-                // If it does not read this, it is silent from now on, and the deadline tells.
-                let _ = running.send("go");
-            }
+            None if line.contains(READY) => waits = true,
+            None if line.contains(STARTED) => waits = false,
             None => lines.push(line),
         }
     }
@@ -204,7 +239,7 @@ mod tests {
     fn attempt(lines: &[String]) -> (Attempt, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let script = format!(
-            "echo {READY}; read go; [ $go = go ] || exit 1; cat <<'END'\n{}\nEND",
+            "echo {READY}; read go; [ $go = go ] || exit 1; echo {STARTED}; cat <<'END'\n{}\nEND",
             lines.join("\n")
         );
         let mut running = Running::start(
@@ -213,7 +248,7 @@ mod tests {
         )
         .unwrap();
         let mut told = Vec::new();
-        let attempt = follow(&mut running, &mut |report, lines| {
+        let attempt = follow(&mut running, false, &mut |report, lines| {
             told.push(format!("{} {}", report.job, lines.join(",")));
         });
         (attempt, told)
@@ -250,11 +285,12 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo started; exec sleep 600"]);
         let running = Running::start(&mut command, &log).unwrap();
-        assert_eq!(
-            running.line(Instant::now() + Duration::from_secs(60)),
-            Ok("started".to_owned())
-        );
-        assert!(running.line(Instant::now()).is_err());
+        let line = running.line(Instant::now() + Duration::from_secs(60));
+        assert_eq!(line.unwrap(), "started");
+        assert!(matches!(
+            running.line(Instant::now()),
+            Err(Silence::Goes(_))
+        ));
         let id = running.child.id();
         drop(running);
         assert!(!Path::new(&format!("/proc/{id}")).exists());

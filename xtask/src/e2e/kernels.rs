@@ -108,7 +108,7 @@ impl Store {
         let base = &self.indexes[&(SUITE, source.architecture)];
         let package = newest(own, source.newest)?;
         let release = package.name.trim_start_matches("linux-image-").to_owned();
-        let user_space = with_dependencies(&[own, base], &USER_SPACE)?;
+        let user_space = with_dependencies(&[own, base], &USER_SPACE, is_library)?;
         let folder = self.archive.unpacked("kernel", &[package])?;
         let label = format!("user-space-{}", source.architecture);
         let user_space = self.archive.unpacked(&label, &user_space)?;
@@ -130,7 +130,7 @@ impl Store {
     /// As for [`Store::kernel`].
     pub(crate) fn programs(&mut self, label: &str, packages: &[&str]) -> Result<PathBuf, Error> {
         self.read_index(SUITE, "amd64")?;
-        let packages = with_dependencies(&[&self.indexes[&(SUITE, "amd64")]], packages)?;
+        let packages = with_dependencies(&[&self.indexes[&(SUITE, "amd64")]], packages, |_| true)?;
         self.archive.unpacked(label, &packages)
     }
 }
@@ -145,6 +145,11 @@ fn newest(index: &Index, name: &str) -> Result<Package, Error> {
     image
         .and_then(|name| index.package(name))
         .ok_or_else(|| Error::new(format!("the archive has no kernel behind {name}")))
+}
+
+/// Whether a package holds libraries. The other needs of guests' programs are for scripts that nobody runs there.
+fn is_library(name: &str) -> bool {
+    name.starts_with("lib") && !name.contains("perl")
 }
 
 fn present(path: &Path) -> Result<(), Error> {

@@ -23,6 +23,7 @@ mod modules;
 mod place;
 mod qemu;
 mod rounds;
+mod snapshot;
 mod table;
 
 /// The kernel of the outer machine.
@@ -45,6 +46,9 @@ pub(crate) struct Options {
     /// Run nested in QEMU even where KVM is real
     #[arg(long)]
     nested: bool,
+    /// Run on this machine's KVM even where it emulates the processor
+    #[arg(long, conflicts_with = "nested")]
+    direct: bool,
     /// List the scenarios and run nothing
     #[arg(long)]
     list: bool,
@@ -109,7 +113,7 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
     let folder = run::target_dir().join("e2e");
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
-    let nested = options.nested || !place::kvm_is_real(&programs.host_sim);
+    let nested = options.nested || !(options.direct || place::kvm_is_real(&programs.host_sim));
     let (guests, nested) = match prepare(&sources, nested, &folder) {
         Ok(prepared) => prepared,
         Err(error) => {

@@ -15,6 +15,7 @@ stty -echo < /dev/console
 # A snapshot is taken here. The disks come afterwards: nothing of theirs may be remembered in it.
 echo "@ready"
 read -r go < /dev/console
+echo "@started"
 while read -r name; do
     insmod "/modules/$name.ko"
 done < /modules/late

@@ -11,9 +11,15 @@ use super::cpio::{self, Tree};
 use super::images;
 use super::kernels::{Kernel, Store};
 use super::qemu::{OuterFiles, Qemu};
+use super::snapshot;
 use crate::run::{self, Error, cargo, check, say};
+use crate::toolchain::archive::cache_dir;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The outer machine's disks: what it reads, and what it gives back.
+const PAYLOAD: &str = "payload";
+const LOG_DISK: &str = "log-disk";
 
 /// What the outer machine can give back.
 const LOG_DISK_BYTES: u64 = 64 << 20;
@@ -105,6 +111,8 @@ pub(crate) struct Nested {
     qemu: Qemu,
     kernel: PathBuf,
     initramfs: PathBuf,
+    /// Where its state is kept, once there is one.
+    state: PathBuf,
 }
 
 impl Nested {
@@ -119,12 +127,42 @@ impl Nested {
     ) -> Result<Self, Error> {
         let qemu = Qemu::get(store)?;
         let initramfs = folder.join("outer.cpio");
-        std::fs::write(&initramfs, images::outer(kernel)?)?;
-        Ok(Self {
+        let contents = images::outer(kernel)?;
+        std::fs::write(&initramfs, &contents)?;
+        let mut nested = Self {
             qemu,
             kernel: kernel.image.clone(),
             initramfs,
+            state: PathBuf::new(),
+        };
+        let image = std::fs::read(&nested.kernel)?;
+        // The folder's name stands for all the paths: they do not matter, and differ.
+        let line = format!("{:?}", nested.command(Path::new("/")));
+        let line = line.replace(&folder.display().to_string(), "");
+        let identity = nested.qemu.identity()?;
+        let parts: [&[u8]; 4] = [&identity, line.as_bytes(), &image, &contents];
+        nested.state = snapshot::place(&cache_dir()?, &parts)?;
+        Ok(nested)
+    }
+
+    /// The command that starts the machine with its disks in a folder.
+    fn command(&self, folder: &Path) -> Command {
+        self.qemu.outer(&OuterFiles {
+            kernel: &self.kernel,
+            initramfs: &self.initramfs,
+            payload: &folder.join(PAYLOAD),
+            logs: &folder.join(LOG_DISK),
         })
+    }
+
+    /// Makes the state if there is none yet. Without it each run takes some seconds more, and no less is tested.
+    fn snapshot(&self, folder: &Path) {
+        if self.state.is_file() {
+            return;
+        }
+        if let Err(error) = snapshot::take(&mut self.command(folder), &self.state, folder) {
+            say(&format!("going on without: {error}"));
+        }
     }
 }
 
@@ -183,7 +221,7 @@ impl Place<'_> {
         std::fs::write(&plan_file, json(&plan)?)?;
         let mut command = Command::new(&self.programs.runner);
         let mut running = Running::start(command.arg(plan_file), &self.runner_log())?;
-        Ok(attempt::follow(&mut running, tell))
+        Ok(attempt::follow(&mut running, false, tell))
     }
 
     fn attempt_nested(
@@ -192,23 +230,27 @@ impl Place<'_> {
         jobs: &[Job],
         tell: &mut dyn FnMut(&Report, &[String]),
     ) -> Result<Attempt, Error> {
-        let payload = self.folder.join("payload");
+        let payload = self.folder.join(PAYLOAD);
         std::fs::write(&payload, self.payload(jobs)?)?;
-        let log_disk = self.folder.join("log-disk");
+        let log_disk = self.folder.join(LOG_DISK);
         // From nothing: a disk of an earlier attempt must not be read as this one's.
         std::fs::File::create(&log_disk)?.set_len(LOG_DISK_BYTES)?;
-        let mut command = nested.qemu.outer(&OuterFiles {
-            kernel: &nested.kernel,
-            initramfs: &nested.initramfs,
-            payload: &payload,
-            logs: &log_disk,
-        });
+        nested.snapshot(self.folder);
+        let mut command = nested.command(self.folder);
+        let restored = nested.state.is_file();
+        if restored {
+            snapshot::restore(&mut command, &nested.state)?;
+        }
         let mut running = Running::start(&mut command, &self.runner_log())?;
-        let attempt = attempt::follow(&mut running, tell);
+        let attempt = attempt::follow(&mut running, restored, tell);
         drop(running);
         let logs = std::fs::read(&log_disk)?;
         std::fs::remove_file(&log_disk)?;
         std::fs::remove_file(&payload)?;
+        if restored && attempt.reports.is_empty() && attempt.interrupted.is_none() {
+            // Perhaps it is the state that is bad.
+            let _ = std::fs::remove_file(&nested.state);
+        }
         // After an early end nothing is on it.
         if attempt.stopped.is_none() {
             cpio::unpack(&logs, &self.logs())?;

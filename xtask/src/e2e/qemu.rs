@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::kernels::Store;
+use super::snapshot;
 use crate::run::{self, Error, check, say};
+use crate::toolchain::download::Sum;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGE: &str = "qemu-system-x86";
@@ -90,6 +92,25 @@ impl Qemu {
         command
     }
 
+    /// The bytes that tell this build of QEMU from others.
+    ///
+    /// # Errors
+    /// The program cannot be read.
+    pub(crate) fn identity(&self) -> Result<Vec<u8>, Error> {
+        let installed = || {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let mut places = std::env::split_paths(&path).map(|folder| folder.join(PROGRAM));
+            places.find(|place| place.is_file())
+        };
+        let unpacked = self
+            .unpacked
+            .as_ref()
+            .map(|folder| folder.join("usr/bin").join(PROGRAM));
+        let program = unpacked.or_else(installed);
+        let program = program.ok_or_else(|| Error::new("QEMU is gone"))?;
+        Ok(Sum::of(&program)?.hex().into_bytes())
+    }
+
     /// The command that starts the outer machine, its serial line on the standard streams.
     pub(crate) fn outer(&self, files: &OuterFiles<'_>) -> Command {
         let mut command = self.command();
@@ -104,11 +125,10 @@ impl Qemu {
             ("payload", files.payload, ",readonly=on"),
             ("logs", files.logs, ""),
         ] {
-            // A comma in a path is written twice in QEMU's options.
-            let path = file.display().to_string().replace(',', ",,");
+            let before = format!("if=none,id={id},format=raw,file=");
             command
                 .arg("-drive")
-                .arg(format!("if=none,id={id},format=raw,file={path}{options}"));
+                .arg(snapshot::option(&before, file, options));
             command.args(["-device", &format!("virtio-blk-pci,drive={id}")]);
         }
         command

@@ -104,12 +104,16 @@ impl Index {
     }
 }
 
-/// The named packages and all that they depend on, each once, in the order in which they are met. A name is looked up
-/// in one index after the other.
+/// The named packages and all that they depend on, each once, in the order in which they are met. A dependency is
+/// followed if `follow` takes one of its alternatives. A name is looked up in one index after the other.
 ///
 /// # Errors
 /// Names that no index knows, and whose alternatives none knows either.
-pub(crate) fn with_dependencies(indexes: &[&Index], names: &[&str]) -> Result<Vec<Package>, Error> {
+pub(crate) fn with_dependencies(
+    indexes: &[&Index],
+    names: &[&str],
+    follow: fn(&str) -> bool,
+) -> Result<Vec<Package>, Error> {
     let mut found: Vec<Package> = Vec::new();
     let mut wanted: Vec<Vec<String>> = names
         .iter()
@@ -138,7 +142,12 @@ pub(crate) fn with_dependencies(indexes: &[&Index], names: &[&str]) -> Result<Ve
         if found.iter().any(|have| have.name == package.name) {
             continue;
         }
-        wanted.extend(package.depends.iter().rev().cloned());
+        let followed = package.depends.iter().rev();
+        wanted.extend(
+            followed
+                .filter(|names| names.iter().any(|name| follow(name)))
+                .cloned(),
+        );
         found.push(package);
     }
     Ok(found)
@@ -174,7 +183,7 @@ mod tests {
             ]
             .join("\n\n"),
         );
-        let all = with_dependencies(&[&index], &["a"]).unwrap();
+        let all = with_dependencies(&[&index], &["a"], |_| true).unwrap();
         assert_eq!(names(&all), ["a", "e", "b", "d"]);
     }
 
@@ -183,10 +192,14 @@ mod tests {
         let old = Index::new(entry("a", "Depends: b") + "\n\n" + &entry("b", ""));
         let new = Index::new(entry("a", "Depends: b, z | y"));
         assert_eq!(
-            names(&with_dependencies(&[&old, &new], &["a"]).unwrap()),
+            names(&with_dependencies(&[&old, &new], &["a"], |_| true).unwrap()),
             ["a", "b"]
         );
-        let error = with_dependencies(&[&new, &old], &["a"]).unwrap_err();
+        assert_eq!(
+            names(&with_dependencies(&[&old], &["a"], |name| name != "b").unwrap()),
+            ["a"]
+        );
+        let error = with_dependencies(&[&new, &old], &["a"], |_| true).unwrap_err();
         assert_eq!(error.to_string(), "the archive has no package z or y");
     }
 
