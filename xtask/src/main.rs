@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod demo;
+mod e2e;
 mod fault_table;
 mod fuzz;
 mod guest;
@@ -34,6 +35,8 @@ enum Command {
     Demo(demo::Options),
     /// Run everything that guards the main branch
     Test(test::Options),
+    /// Run stock Debian kernels as guests: on KVM where it is real, else nested in QEMU
+    E2e(e2e::Options),
     /// Measure the figures that the design states and print them beside ours
     Bench(bench::Options),
     /// Fuzz one parser with libFuzzer
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::E2e(options) => e2e::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Guest => guest::build().map(|path| println!("{}", path.display())),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::fault_table::{FaultTable, passed_test};
 use crate::run::{self, Error, cargo, check, say, show};
-use crate::{guest, toolchain};
+use crate::{e2e, guest, toolchain};
 
 /// What to run.
 #[derive(clap::Args)]
@@ -82,6 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     let mut outcome = tests(options, &guest, &mut count);
     if options.filter.is_none() {
         outcome = outcome.and(models(&mut count));
+        outcome = outcome.and(stock_kernels(&mut count));
     }
     count.faults.print();
     println!(
@@ -178,6 +179,19 @@ fn models(count: &mut Count) -> Result<(), Error> {
     )?;
     count.note(&shown.lines);
     shown.outcome
+}
+
+/// Stock Linux kernels as guests of the host.
+fn stock_kernels(count: &mut Count) -> Result<(), Error> {
+    say("stock Linux kernels as guests");
+    let totals = e2e::run_all(&e2e::Options::default())?;
+    count.passed += totals.passed;
+    count.failed += totals.failed;
+    count.skipped.extend(totals.skipped);
+    match totals.failed {
+        0 => Ok(()),
+        failed => Err(Error::new(format!("scenarios that failed: {failed}"))),
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@
 //! 3. rustup adds the target, or else the source;
 //! 4. the source comes from Debian's archive, as the package of the same version as the compiler.
 
-mod archive;
-mod download;
+pub(crate) mod archive;
+pub(crate) mod download;
+mod package;
+mod rust_source;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -139,7 +141,7 @@ fn from_archive(sysroot: &Path) -> Result<(), Error> {
         ))
     };
     std::fs::create_dir_all(parent).map_err(unwritable)?;
-    let unpacked = archive::rust_source(&version)?;
+    let unpacked = rust_source::rust_source(&version)?;
     // Cargo sees either no source or all of it.
     let arriving = parent.join(format!("library.arriving.{}", std::process::id()));
     check(Command::new("cp").arg("-R").arg(&unpacked).arg(&arriving))?;

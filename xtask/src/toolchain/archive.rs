@@ -1,13 +1,18 @@
-//! The standard library's source from Debian's archive, without installing anything and without being root.
+//! Debian's archive as a source of files: nothing is installed and nobody needs to be root.
 //!
 //! Trust goes from the archive's keys over the suite's release file and its package index to the package: each holds
 //! the SHA-256 of the next. Without `gpgv` or the keys, HTTPS must vouch for the release file. The archive is the one
 //! that `apt` is set up for, or what `VIRIDIAN_DEBIAN_ARCHIVE` names.
+//!
+//! What was fetched stays in the cache, so that later runs need no network: then the suite is as it was last seen.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sha2::{Digest, Sha256};
+
 use super::download::{self, Sum};
+pub(crate) use super::package::{Index, Package, with_dependencies};
 use crate::run::{self, Error, check, say};
 
 /// Names an archive, such as a mirror near by, instead of the one of `apt`.
@@ -17,42 +22,132 @@ const ARCHIVE_VARIABLE: &str = "VIRIDIAN_DEBIAN_ARCHIVE";
 const APT_LIST: &str = "/etc/apt/sources.list";
 const APT_LISTS: &str = "/etc/apt/sources.list.d";
 
-/// Suites that may carry the compiler's version, the likeliest first.
-const SUITES: [&str; 4] = ["trixie-backports", "trixie", "forky", "sid"];
-
 const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// A package in an index.
-#[derive(Debug, PartialEq, Eq)]
-struct Package {
-    version: String,
-    path: String,
-    sum: Sum,
+/// Debian's archive and the cache of what came from it.
+pub(crate) struct Archive {
+    address: String,
+    cache: PathBuf,
 }
 
-/// Fetches and unpacks the source of a compiler's version. Returns the `library` folder, in the cache.
-pub(super) fn rust_source(version: &str) -> Result<PathBuf, Error> {
-    let cache = cache_dir()?;
-    let library = cache.join(format!("rust-library-{version}"));
-    if library.is_dir() {
-        say(&format!("the source is in {}", library.display()));
-        return Ok(library);
+impl Archive {
+    /// Finds out which archive to ask. Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// No archive is known, or there is no place for the cache.
+    pub(crate) fn open() -> Result<Self, Error> {
+        Ok(Self {
+            address: address()?,
+            cache: cache_dir()?,
+        })
     }
-    let work = cache.join(format!("work-{}", std::process::id()));
-    std::fs::create_dir_all(&work)?;
-    let result = fetch(version, &work).and_then(|unpacked| {
-        let found = find_library(&unpacked)
-            .ok_or_else(|| Error::new("the package holds no library folder"))?;
-        // Complete or absent: an interrupted unpacking leaves only the work folder.
-        std::fs::rename(found, &library)?;
-        Ok(library)
-    });
-    let _ = std::fs::remove_dir_all(&work);
-    result
+
+    /// A suite's package index, checked.
+    ///
+    /// # Errors
+    /// The archive cannot be reached and the suite was never seen before, or what came is not what was signed.
+    pub(crate) fn index(&self, suite: &str, architecture: &str) -> Result<Index, Error> {
+        let folder = self.cache.join("suites");
+        std::fs::create_dir_all(&folder)?;
+        let release = self.release(suite, &folder)?;
+        let (suffix, tool) = if run::works("xz", &["--version"]) {
+            ("xz", "xz")
+        } else {
+            ("gz", "gzip")
+        };
+        let name = format!("main/binary-{architecture}/Packages.{suffix}");
+        let sum = sum_in_release(&release, &name)
+            .ok_or_else(|| Error::new(format!("the release file does not list {name}")))?;
+        let packed = folder.join(format!("{suite}-{architecture}.{suffix}"));
+        if !packed.is_file() || sum.check(&packed).is_err() {
+            let address = format!("{}/dists/{suite}/{name}", self.address);
+            let arriving = arriving(&packed);
+            download::fetch(&address, &arriving)?;
+            sum.check(&arriving)?;
+            std::fs::rename(&arriving, &packed)?;
+        }
+        let output = Command::new(tool).arg("-dc").arg(&packed).output()?;
+        if !output.status.success() {
+            return Err(Error::new(format!("{tool} cannot unpack the index")));
+        }
+        let text = String::from_utf8(output.stdout);
+        text.map(Index::new)
+            .map_err(|_| Error::new("the index is not text"))
+    }
+
+    /// The signed text of a suite's release file: today's, or the last one seen where the archive is out of reach.
+    fn release(&self, suite: &str, folder: &Path) -> Result<String, Error> {
+        let last = folder.join(format!("{suite}.release"));
+        let arriving = arriving(&last);
+        let address = format!("{}/dists/{suite}/InRelease", self.address);
+        match download::fetch(&address, &arriving) {
+            Ok(()) => {
+                let text = signed_text(&self.address, &arriving)?;
+                std::fs::rename(&arriving, &last)?;
+                Ok(text)
+            }
+            Err(error) if last.is_file() => {
+                say(&format!("{error}; using the suite as it was last seen"));
+                signed_text(&self.address, &last)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A folder of the cache that holds the contents of all these packages, as if they were installed there.
+    ///
+    /// # Errors
+    /// A package cannot be fetched, is not what the index says, or cannot be unpacked.
+    pub(crate) fn unpacked(&self, label: &str, packages: &[Package]) -> Result<PathBuf, Error> {
+        let mut key = Sha256::new();
+        for package in packages {
+            key.update(package.sum.hex());
+        }
+        let key: String = key.finalize()[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let folder = self.cache.join(format!("{label}-{key}"));
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        let work = self
+            .cache
+            .join(format!("work-{label}-{}", std::process::id()));
+        std::fs::create_dir_all(&work)?;
+        let result = self.unpack_all(packages, &work).and_then(|contents| {
+            // Complete or absent: an interrupted unpacking leaves only the work folder.
+            match std::fs::rename(contents, &folder) {
+                Err(_) if folder.is_dir() => Ok(folder),
+                renamed => renamed.map(|()| folder).map_err(Error::from),
+            }
+        });
+        let _ = std::fs::remove_dir_all(&work);
+        result
+    }
+
+    fn unpack_all(&self, packages: &[Package], work: &Path) -> Result<PathBuf, Error> {
+        let contents = work.join("contents");
+        std::fs::create_dir_all(&contents)?;
+        for package in packages {
+            say(&format!("fetching {} {}", package.name, package.version));
+            let file = work.join("package.deb");
+            download::fetch(&format!("{}/{}", self.address, package.path), &file)?;
+            package.sum.check(&file)?;
+            unpack(&file, &contents, work)?;
+            std::fs::remove_file(&file)?;
+        }
+        Ok(contents)
+    }
+}
+
+/// A name beside a file's, for as long as it is incomplete.
+fn arriving(file: &Path) -> PathBuf {
+    file.with_extension(format!("arriving.{}", std::process::id()))
 }
 
 /// The archive's address, without a slash at its end.
-fn archive() -> Result<String, Error> {
+fn address() -> Result<String, Error> {
     if let Ok(address) = std::env::var(ARCHIVE_VARIABLE) {
         return Ok(address.trim_end_matches('/').to_owned());
     }
@@ -85,49 +180,6 @@ fn archive_in_list(list: &str) -> Option<String> {
         is_address && word.trim_end_matches('/').ends_with("/debian")
     });
     found.map(|address| address.trim_end_matches('/').to_owned())
-}
-
-fn fetch(version: &str, work: &Path) -> Result<PathBuf, Error> {
-    let archive = archive()?;
-    let mut looked = Vec::new();
-    for suite in SUITES {
-        say(&format!(
-            "looking for rust-src {version} in Debian's suite {suite}"
-        ));
-        match index(&archive, suite, work).map(|index| find_package(&index, version)) {
-            Ok(Some(package)) => return unpack(&archive, &package, work),
-            Ok(None) => looked.push(format!("{suite} has another version")),
-            Err(error) => looked.push(format!("{suite}: {error}")),
-        }
-    }
-    Err(Error::new(format!(
-        "no suite gives rust-src {version}: {}",
-        looked.join("; ")
-    )))
-}
-
-/// A suite's package index, checked and unpacked.
-fn index(archive: &str, suite: &str, work: &Path) -> Result<String, Error> {
-    let release_file = work.join(format!("{suite}.release"));
-    let base = format!("{archive}/dists/{suite}");
-    download::fetch(&format!("{base}/InRelease"), &release_file)?;
-    let release = signed_text(archive, &release_file)?;
-    let (suffix, tool) = if run::works("xz", &["--version"]) {
-        ("xz", "xz")
-    } else {
-        ("gz", "gzip")
-    };
-    let name = format!("main/binary-amd64/Packages.{suffix}");
-    let sum = sum_in_release(&release, &name)
-        .ok_or_else(|| Error::new(format!("the release file does not list {name}")))?;
-    let packed = work.join(format!("{suite}.packages.{suffix}"));
-    download::fetch(&format!("{base}/{name}"), &packed)?;
-    sum.check(&packed)?;
-    let output = Command::new(tool).arg("-dc").arg(&packed).output()?;
-    if !output.status.success() {
-        return Err(Error::new(format!("{tool} cannot unpack the index")));
-    }
-    String::from_utf8(output.stdout).map_err(|_| Error::new("the index is not text"))
 }
 
 /// The text of a release file as far as it is signed: what stands around a signature is nobody's word.
@@ -169,69 +221,33 @@ fn sum_in_release(release: &str, name: &str) -> Option<Sum> {
         })
 }
 
-/// The source package of a compiler's version: Debian appends its own revision, as in `1.95.0+dfsg1-2`.
-fn find_package(index: &str, compiler: &str) -> Option<Package> {
-    index
-        .split("\n\n")
-        .filter(|entry| entry.lines().any(|line| line == "Package: rust-src"))
-        .find_map(|entry| {
-            let field = |name: &str| {
-                let mut lines = entry.lines();
-                lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            };
-            let version = field("Version")?;
-            let revision = version.strip_prefix(compiler)?;
-            if !revision.starts_with(['+', '-', '~']) {
-                return None;
-            }
-            Some(Package {
-                version: version.to_owned(),
-                path: field("Filename")?.to_owned(),
-                sum: Sum::parse(field("SHA256")?)?,
-            })
-        })
-}
-
-fn unpack(archive: &str, package: &Package, work: &Path) -> Result<PathBuf, Error> {
-    say(&format!(
-        "fetching the standard library's source, rust-src {}",
-        package.version
-    ));
-    let file = work.join("rust-src.deb");
-    download::fetch(&format!("{archive}/{}", package.path), &file)?;
-    package.sum.check(&file)?;
-    let folder = work.join("unpacked");
-    std::fs::create_dir_all(&folder)?;
+/// Adds the contents of a package's file to a folder.
+fn unpack(file: &Path, folder: &Path, work: &Path) -> Result<(), Error> {
     if run::works("dpkg-deb", &["--version"]) {
-        check(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&folder))?;
-    } else {
-        // A package is an `ar` archive with a `tar` archive inside.
-        check(
-            Command::new("ar")
-                .arg("x")
-                .arg(&file)
-                .arg("data.tar.xz")
-                .current_dir(work),
-        )?;
-        check(
-            Command::new("tar")
-                .arg("-xf")
-                .arg(work.join("data.tar.xz"))
-                .arg("-C")
-                .arg(&folder),
-        )?;
+        return check(Command::new("dpkg-deb").arg("-x").arg(file).arg(folder));
     }
-    Ok(folder)
+    // A package is an `ar` archive with a `tar` archive inside.
+    check(
+        Command::new("ar")
+            .arg("x")
+            .arg(file)
+            .arg("data.tar.xz")
+            .current_dir(work),
+    )?;
+    check(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(work.join("data.tar.xz"))
+            .arg("-C")
+            .arg(folder),
+    )
 }
 
-/// The `library` folder inside an unpacked package: `usr/src/rustc-VERSION/library`.
-fn find_library(unpacked: &Path) -> Option<PathBuf> {
-    let sources = std::fs::read_dir(unpacked.join("usr/src")).ok()?;
-    let mut libraries = sources.flatten().map(|entry| entry.path().join("library"));
-    libraries.find(|library| library.join("core/src/lib.rs").is_file())
-}
-
-fn cache_dir() -> Result<PathBuf, Error> {
+/// Where fetched files stay, outside the clone.
+///
+/// # Errors
+/// There is no home, or the folder cannot be made.
+pub(crate) fn cache_dir() -> Result<PathBuf, Error> {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
@@ -266,26 +282,6 @@ mod tests {
             Some("https://m.example/debian")
         );
         assert_eq!(archive_in_list("deb https://m.example/ubuntu x main"), None);
-    }
-
-    #[test]
-    fn the_package_of_exactly_this_version_is_found() {
-        let entry = |package: &str, version: &str| {
-            format!(
-                "Package: {package}\nVersion: {version}\nFilename: pool/{version}.deb\nSHA256: {SUM}"
-            )
-        };
-        let index = [
-            entry("rust-all", "1.95.0+dfsg1-1"),
-            entry("rust-src", "1.94.1+dfsg1-1"),
-            entry("rust-src", "1.95.01+dfsg1-1"),
-            entry("rust-src", "1.95.0+dfsg1-2~bpo13+1"),
-        ]
-        .join("\n\n");
-        let package = find_package(&index, "1.95.0").unwrap();
-        assert_eq!(package.path, "pool/1.95.0+dfsg1-2~bpo13+1.deb");
-        assert_eq!(find_package(&index, "1.96.0"), None);
-        assert_eq!(find_package("", "1.95.0"), None);
     }
 
     #[test]

@@ -66,11 +66,11 @@ fn downloader(address: &str, to: &Path) -> Option<Command> {
 
 /// A SHA-256 sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Sum([u8; 32]);
+pub(crate) struct Sum([u8; 32]);
 
 impl Sum {
     /// Reads 64 hexadecimal digits.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() != 64 || !text.is_ascii() {
             return None;
         }
@@ -81,7 +81,13 @@ impl Sum {
         Some(Self(sum))
     }
 
-    fn of(file: &Path) -> Result<Self, Error> {
+    /// The sum as 64 hexadecimal digits.
+    pub(crate) fn hex(self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The sum of a file's bytes.
+    pub(crate) fn of(file: &Path) -> Result<Self, Error> {
         let mut file = std::fs::File::open(file)?;
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 16];
@@ -94,7 +100,7 @@ impl Sum {
     }
 
     /// Fails unless the file has this sum.
-    pub(super) fn check(self, file: &Path) -> Result<(), Error> {
+    pub(crate) fn check(self, file: &Path) -> Result<(), Error> {
         if Self::of(file)? == self {
             Ok(())
         } else {

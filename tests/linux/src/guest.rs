@@ -1,0 +1,206 @@
+//! A guest that runs.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use crate::machine::Files;
+use crate::scenario::Trouble;
+use crate::shell::{Output, Shell};
+use crate::watchdog::{self, Process};
+
+/// Between two looks at something that changes by itself.
+const STEP: Duration = Duration::from_millis(50);
+
+/// A guest, and the `host-sim` that runs it. Dropped, both are ended at once.
+pub struct Guest {
+    shell: Shell,
+    process: Process,
+    files: Files,
+    patience: Duration,
+}
+
+impl Guest {
+    /// Waits for the shell of a guest that has just been started.
+    ///
+    /// # Errors
+    /// `host-sim` ends, or the shell does not answer within `patience`.
+    pub fn wait_for_shell(
+        process: Process,
+        files: Files,
+        patience: Duration,
+    ) -> Result<Self, Trouble> {
+        let ready = connect(&process, &files, patience).and_then(|mut shell| {
+            let ready = shell.wait_until_ready(patience);
+            ready.map_err(|error| Trouble::failed(format!("the guest's shell: {error}")))?;
+            Ok(shell)
+        });
+        match ready {
+            Ok(shell) => Ok(Self {
+                shell,
+                process,
+                files,
+                patience,
+            }),
+            Err(trouble) => {
+                watchdog::end(&process);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Runs a script in the guest, whatever its exit status.
+    ///
+    /// # Errors
+    /// No answer within the default patience, a minute on a real processor.
+    pub fn run(&mut self, script: &str) -> Result<Output, Trouble> {
+        self.run_within(script, self.patience)
+    }
+
+    /// Runs a script in the guest, whatever its exit status, with a limit of its own.
+    ///
+    /// # Errors
+    /// No answer within the limit.
+    pub fn run_within(&mut self, script: &str, limit: Duration) -> Result<Output, Trouble> {
+        let output = self.shell.run(script, limit);
+        output.map_err(|error| Trouble::failed(format!("`{script}` in the guest: {error}")))
+    }
+
+    /// Runs a script that must succeed in the guest. Returns its output without white space at the end.
+    ///
+    /// # Errors
+    /// It fails, or there is no answer.
+    pub fn sh(&mut self, script: &str) -> Result<String, Trouble> {
+        let output = self.run(script)?;
+        if output.status == 0 {
+            return Ok(output.text());
+        }
+        Err(Trouble::failed(format!(
+            "`{script}` in the guest ended with {}: {} {}",
+            output.status,
+            output.text(),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        )))
+    }
+
+    /// Writes a file in the guest. Serial lines are slow: some kilobytes are fine, megabytes are not.
+    ///
+    /// # Errors
+    /// As for [`Guest::sh`].
+    pub fn write_file(&mut self, path: &str, contents: &[u8]) -> Result<(), Trouble> {
+        self.sh(&format!(": > {path}"))?;
+        for part in contents.chunks(2048) {
+            let coded = crate::shell::encode(part);
+            self.sh(&format!("echo {coded} | base64 -d >> {path}"))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a script in the guest again and again until it succeeds.
+    ///
+    /// # Errors
+    /// It does not within the default patience.
+    pub fn wait_until(&mut self, script: &str) -> Result<(), Trouble> {
+        // One request, instead of one for each look: the serial line is slow.
+        let tries = self.patience.as_secs() * 5;
+        let looped = format!(
+            "n=0; until {{ {script}; }}; do n=$((n+1)); [ $n -lt {tries} ] || exit 111; sleep 0.2; done"
+        );
+        let output = self.run_within(&looped, self.patience * 2)?;
+        if output.status == 0 {
+            return Ok(());
+        }
+        Err(Trouble::failed(format!(
+            "`{script}` did not become true in the guest: {}",
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        )))
+    }
+
+    /// Waits for the end of `host-sim`, as after a power-off.
+    ///
+    /// # Errors
+    /// It goes on for longer than the default patience.
+    pub fn wait_for_end(&mut self) -> Result<ExitStatus, Trouble> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            if let Some(status) = ended(&self.process)? {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                return Err(Trouble::failed(format!(
+                    "the guest had not ended after {} s",
+                    self.patience.as_secs()
+                )));
+            }
+            std::thread::sleep(STEP);
+        }
+    }
+
+    /// All that the kernel has printed so far.
+    #[must_use]
+    pub fn console(&self) -> String {
+        text_of(&self.files.console)
+    }
+
+    /// All that `host-sim` has printed so far.
+    #[must_use]
+    pub fn host_output(&self) -> String {
+        text_of(&self.files.host)
+    }
+
+    /// The files and sockets of the machine.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// The number of the `host-sim` process.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .id()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        watchdog::end(&self.process);
+    }
+}
+
+fn text_of(file: &PathBuf) -> String {
+    String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
+}
+
+fn ended(process: &Process) -> Result<Option<ExitStatus>, Trouble> {
+    let mut child = process.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(child.try_wait()?)
+}
+
+/// Connects to the shell's socket, which `host-sim` makes.
+fn connect(process: &Process, files: &Files, patience: Duration) -> Result<Shell, Trouble> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match UnixStream::connect(&files.shell) {
+            Ok(stream) => return Ok(Shell::new(stream)?),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(Trouble::failed(format!(
+                    "host-sim opens no socket for COM2: {error}"
+                )));
+            }
+            Err(_) => {}
+        }
+        if let Some(status) = ended(process)? {
+            let output = text_of(&files.host);
+            let last = output.lines().last().unwrap_or("it printed nothing");
+            return Err(Trouble::failed(format!(
+                "host-sim ended with {status}: {last}"
+            )));
+        }
+        std::thread::sleep(STEP);
+    }
+}

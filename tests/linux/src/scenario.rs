@@ -1,0 +1,90 @@
+//! What a scenario is.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::context::Context;
+
+/// Kernels of the flavour for virtual machines: small, with all Hyper-V drivers but `hyperv_drm`.
+pub const CLOUD: &[&str] = &["6.1", "6.12"];
+
+/// Kernels of the general flavour: the ones with DRM.
+pub const GENERIC: &[&str] = &["6.1-generic", "6.12-generic"];
+
+/// Something that a stock guest must be able to do.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name: that of its file, with hyphens.
+    pub name: &'static str,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    /// The kernels it runs on.
+    pub kernels: &'static [&'static str],
+    /// The numbers of virtual processors it runs with.
+    pub cpus: &'static [u32],
+    /// The longest that it may take on a processor that nobody emulates; see [`Scenario::limit`].
+    pub limit: Duration,
+    /// Does it.
+    pub run: fn(&mut Context) -> Result<(), Trouble>,
+}
+
+/// An emulated processor is so many times slower, on a machine that has other work too.
+const SLOW_FACTOR: u32 = 6;
+
+impl Scenario {
+    /// The longest that it may take.
+    #[must_use]
+    pub fn limit(&self, slow: bool) -> Duration {
+        self.limit * if slow { SLOW_FACTOR } else { 1 }
+    }
+}
+
+/// Why a scenario did not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Something is wrong.
+    Failed(String),
+    /// It cannot be tried here.
+    Skipped(String),
+}
+
+impl Trouble {
+    /// A failure.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self::Failed(reason.into())
+    }
+
+    /// The same trouble, with what was being done in front.
+    #[must_use]
+    pub fn during(self, what: &str) -> Self {
+        match self {
+            Self::Failed(reason) => Self::Failed(format!("{what}: {reason}")),
+            Self::Skipped(reason) => Self::Skipped(format!("{what}: {reason}")),
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Failed(reason) | Self::Skipped(reason)) = self;
+        f.write_str(reason)
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Fails with a text unless a condition holds.
+///
+/// # Errors
+/// [`Trouble::Failed`] with the text.
+pub fn ensure(condition: bool, otherwise: impl FnOnce() -> String) -> Result<(), Trouble> {
+    if condition {
+        Ok(())
+    } else {
+        Err(Trouble::Failed(otherwise()))
+    }
+}

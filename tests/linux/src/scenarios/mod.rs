@@ -1,0 +1,42 @@
+//! The scenarios, a file each.
+
+use crate::scenario::Scenario;
+
+mod boot;
+mod disk;
+mod heartbeat;
+mod shutdown;
+mod sub_channels;
+
+/// All scenarios, in the order in which they run.
+pub const ALL: &[Scenario] = &[
+    boot::SCENARIO,
+    disk::SCENARIO,
+    sub_channels::SCENARIO,
+    heartbeat::SCENARIO,
+    shutdown::SCENARIO,
+];
+
+/// The scenario of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_and_every_scenario_runs_somewhere() {
+        let names: HashSet<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for scenario in ALL {
+            assert!(!scenario.kernels.is_empty(), "{}", scenario.name);
+            assert!(!scenario.cpus.is_empty(), "{}", scenario.name);
+            assert!(!scenario.limit.is_zero(), "{}", scenario.name);
+        }
+    }
+}

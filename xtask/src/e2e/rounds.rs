@@ -1,0 +1,154 @@
+//! Jobs run to the last, however often everything stops in between.
+
+use linux_guest_tests::plan::{Job, Outcome};
+
+use super::attempt::{Attempt, Report};
+use crate::run::Error;
+
+/// How often the outer machine may fail to start, in a row.
+const STARTS: u32 = 2;
+
+/// Runs attempts until each job has its outcome. QEMU is known to hang in one of some hundreds of runs: the job that
+/// is hit is tried once more, and its report says so. A second time is a failure.
+///
+/// # Errors
+/// Those of `attempt`, which could not even begin.
+pub(crate) fn run(
+    mut jobs: Vec<Job>,
+    may_hang: bool,
+    attempt: &mut dyn FnMut(&[Job]) -> Result<Attempt, Error>,
+) -> Result<Vec<Report>, Error> {
+    let mut reports = Vec::new();
+    let mut tried_again: Option<(Job, String)> = None;
+    let mut idle_starts = 0;
+    while !jobs.is_empty() {
+        let done = attempt(&jobs)?;
+        let nothing = done.reports.is_empty() && done.interrupted.is_none();
+        idle_starts = if nothing { idle_starts + 1 } else { 0 };
+        for mut report in done.reports {
+            jobs.retain(|job| *job != report.job);
+            if let Some((_, reason)) = tried_again.take_if(|(job, _)| *job == report.job) {
+                report.notes.push(format!("second try: {reason}"));
+            }
+            reports.push(report);
+        }
+        let reason = done
+            .stopped
+            .unwrap_or_else(|| "the runner left jobs out".to_owned());
+        if let Some(job) = done.interrupted {
+            let first = tried_again.as_ref().is_none_or(|(tried, _)| *tried != job);
+            if may_hang && first {
+                tried_again = Some((job, reason));
+            } else {
+                jobs.retain(|other| *other != job);
+                reports.push(failed(job, &reason));
+            }
+        } else if idle_starts >= STARTS || (nothing && !may_hang) {
+            reports.extend(jobs.drain(..).map(|job| failed(job, &reason)));
+        }
+    }
+    Ok(reports)
+}
+
+fn failed(job: Job, reason: &str) -> Report {
+    Report {
+        job,
+        outcome: Outcome::Failed(format!("the whole run stopped: {reason}")),
+        seconds: 0.0,
+        notes: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str) -> Job {
+        Job {
+            scenario: name.to_owned(),
+            kernel: "6.1".to_owned(),
+            cpus: 1,
+        }
+    }
+
+    fn passed(name: &str) -> Report {
+        Report {
+            job: job(name),
+            outcome: Outcome::Passed,
+            seconds: 1.0,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Plays attempts in their order and returns the reports, with how many attempts there were.
+    fn play(names: &[&str], may_hang: bool, attempts: Vec<Attempt>) -> (Vec<Report>, usize) {
+        let jobs = names.iter().map(|name| job(name)).collect();
+        let mut attempts = attempts.into_iter();
+        let mut count = 0;
+        let reports = run(jobs, may_hang, &mut |_| {
+            count += 1;
+            attempts.next().ok_or_else(|| Error::new("one too many"))
+        });
+        (reports.unwrap(), count)
+    }
+
+    fn hang(reports: Vec<Report>, at: Option<&str>) -> Attempt {
+        Attempt {
+            reports,
+            interrupted: at.map(job),
+            stopped: Some("it hangs".to_owned()),
+        }
+    }
+
+    fn whole(reports: Vec<Report>) -> Attempt {
+        Attempt {
+            reports,
+            ..Attempt::default()
+        }
+    }
+
+    #[test]
+    fn a_hang_is_tried_once_more_and_told() {
+        let attempts = vec![
+            hang(vec![passed("a")], Some("b")),
+            whole(vec![passed("b"), passed("c")]),
+        ];
+        let (reports, count) = play(&["a", "b", "c"], true, attempts);
+        assert_eq!(count, 2);
+        assert!(
+            reports
+                .iter()
+                .all(|report| report.outcome == Outcome::Passed)
+        );
+        assert_eq!(reports[1].notes, ["second try: it hangs"]);
+        assert!(reports[2].notes.is_empty());
+    }
+
+    #[test]
+    fn the_second_hang_of_a_job_is_a_failure_and_the_rest_goes_on() {
+        let attempts = vec![
+            hang(vec![], Some("a")),
+            hang(vec![], Some("a")),
+            whole(vec![passed("b")]),
+        ];
+        let (reports, _) = play(&["a", "b"], true, attempts);
+        assert!(matches!(reports[0].outcome, Outcome::Failed(_)));
+        assert_eq!(reports[1].outcome, Outcome::Passed);
+    }
+
+    #[test]
+    fn without_qemu_no_hang_is_forgiven() {
+        let (reports, count) = play(&["a"], false, vec![hang(vec![], Some("a"))]);
+        assert!(matches!(reports[0].outcome, Outcome::Failed(_)));
+        assert_eq!(count, 1);
+    }
+
+    #[test]
+    fn a_machine_that_never_starts_fails_all_jobs() {
+        let attempts = vec![hang(vec![], None), hang(vec![], None)];
+        let (reports, _) = play(&["a", "b"], true, attempts);
+        assert_eq!(reports.len(), 2);
+        let (reports, count) = play(&["a"], false, vec![hang(vec![], None)]);
+        assert_eq!((reports.len(), count), (1, 1));
+    }
+}
