@@ -1,6 +1,7 @@
 //! A Hyper-V-like host on Linux, to test Hyper-V guest code without Windows.
 
 pub mod boot;
+pub mod control;
 pub mod disk;
 pub mod display;
 pub mod host;
