@@ -137,8 +137,12 @@ fn only_the_owner_can_connect() {
 fn a_waiting_client_keeps_nobody_else_waiting() {
     let machine = machine();
     let path = machine.path.clone();
-    let waiting =
-        std::thread::spawn(move || Client::connect(&path).unwrap().call(&Request::Reset).unwrap());
+    let waiting = std::thread::spawn(move || {
+        Client::connect(&path)
+            .unwrap()
+            .call(&Request::Reset)
+            .unwrap()
+    });
     let mut other = Client::connect(&machine.path).unwrap();
     assert!(other.call(&Request::Heartbeat).is_ok());
     machine.echo.0.wait();

@@ -6,7 +6,9 @@ mod service;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
-pub use device::{DiskRequest, DvdRequest, FaultRequest, MouseRequest, NicRequest, OnOff, TimedKeys};
+pub use device::{
+    DiskRequest, DvdRequest, FaultRequest, MouseRequest, NicRequest, OnOff, TimedKeys,
+};
 pub use service::{
     CopyFileRequest, KvpPool, KvpRequest, ShutdownAction, ShutdownRequest, TimeSyncRequest,
     VssRequest,
@@ -101,7 +103,10 @@ mod tests {
             "kvp list --pool auto",
             r#"{"verb":"kvp","operation":"list","pool":"auto"}"#,
         ),
-        ("kvp ip --nic 2", r#"{"verb":"kvp","operation":"ip","nic":2}"#),
+        (
+            "kvp ip --nic 2",
+            r#"{"verb":"kvp","operation":"ip","nic":2}"#,
+        ),
         (
             "kvp set-ip --nic 0 --address 10.0.0.2 --netmask 255.255.255.0 --gateway 10.0.0.1 --dns 10.0.0.3",
             r#"{"verb":"kvp","operation":"set-ip","nic":0,"dhcp":false,"address":["10.0.0.2"],"netmask":["255.255.255.0"],"gateway":["10.0.0.1"],"dns":["10.0.0.3"]}"#,
@@ -128,13 +133,19 @@ mod tests {
             "nic add user,mac=00:15:5d:00:00:07",
             r#"{"verb":"nic","operation":"add","nic":"user,mac=00:15:5d:00:00:07"}"#,
         ),
-        ("nic remove 1", r#"{"verb":"nic","operation":"remove","index":1}"#),
+        (
+            "nic remove 1",
+            r#"{"verb":"nic","operation":"remove","index":1}"#,
+        ),
         (
             "nic link 1 down",
             r#"{"verb":"nic","operation":"link","index":1,"state":"down"}"#,
         ),
         ("nic list", r#"{"verb":"nic","operation":"list"}"#),
-        ("screenshot s.png", r#"{"verb":"screenshot","path":"s.png"}"#),
+        (
+            "screenshot s.png",
+            r#"{"verb":"screenshot","path":"s.png"}"#,
+        ),
         ("keys --text hello", r#"{"verb":"keys","text":"hello"}"#),
         (
             "keys ctrl-alt-delete a",

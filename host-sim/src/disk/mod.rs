@@ -10,6 +10,7 @@
 //! | [`RawDisk`] | a regular file or block device, byte for byte |
 //! | [`vhd`] | fixed and dynamic VHD, read, written and created |
 //! | [`overlay`] | a private copy-on-write layer over any other image |
+//! | [`snapshot`] | any other image, of which a moment can be copied |
 //! | [`faulty`] | any other image, failing on request |
 //!
 //! [`open()`] opens a path, [`open_iso`] one that holds a medium for an optical drive; [`check`] examines a VHD for damage.
@@ -25,6 +26,7 @@ pub mod overlay;
 mod poison;
 mod raw;
 mod scatter;
+pub mod snapshot;
 mod storage;
 pub mod vhd;
 
@@ -40,6 +42,7 @@ pub use open::{FormatChoice, OpenError, OpenOptions, OpenReason, check_path, ope
 pub use overlay::Overlay;
 pub use raw::{RawDisk, RawOptions};
 pub use scatter::Scatter;
+pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use storage::{
     CutState, FaultHook, FileStorage, MemoryStorage, PowerCut, Storage, StorageChange,
 };
