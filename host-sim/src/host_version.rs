@@ -9,12 +9,11 @@ use std::str::FromStr;
 use ic_services::wire::Version as ServiceVersion;
 use thiserror::Error;
 use vmbus_core::version::ProtocolVersion;
+use vsc_net::wire::nvsp::Version as NetworkVersion;
 use vsc_storage::wire::Version as StorageVersion;
+use vsc_video::wire::ProtocolVersion as VideoVersion;
 
 use crate::ic::ServiceVersions;
-
-/// A version as (major, minor).
-pub type MajorMinor = (u16, u16);
 
 /// A generation of Windows Server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -42,8 +41,8 @@ struct Generation {
     name: &'static str,
     vmbus: ProtocolVersion,
     storage: StorageVersion,
-    network: MajorMinor,
-    video: MajorMinor,
+    network: NetworkVersion,
+    video: VideoVersion,
     framework: ServiceVersion,
     heartbeat: ServiceVersion,
     shutdown: ServiceVersion,
@@ -69,8 +68,8 @@ const fn generation(version: HostVersion) -> Generation {
         name: "2008",
         vmbus: ProtocolVersion::V0_13,
         storage: StorageVersion::Win6,
-        network: (1, 0),
-        video: (3, 0),
+        network: NetworkVersion::V1,
+        video: VideoVersion::V3_0,
         framework: v(1, 0),
         heartbeat: v(1, 0),
         shutdown: v(1, 0),
@@ -85,7 +84,7 @@ const fn generation(version: HostVersion) -> Generation {
             name: "2008R2",
             vmbus: ProtocolVersion::V1_1,
             storage: StorageVersion::Win7,
-            network: (2, 0),
+            network: NetworkVersion::V2,
             framework: v(3, 0),
             heartbeat: v(3, 0),
             shutdown: v(3, 0),
@@ -97,8 +96,8 @@ const fn generation(version: HostVersion) -> Generation {
             name: "2012",
             vmbus: ProtocolVersion::V2_4,
             storage: StorageVersion::Win8,
-            network: (4, 0),
-            video: (3, 2),
+            network: NetworkVersion::V4,
+            video: VideoVersion::V3_2,
             kvp: v(4, 0),
             vss: Some(v(4, 0)),
             ..generation(H::Server2008R2)
@@ -107,8 +106,8 @@ const fn generation(version: HostVersion) -> Generation {
             name: "2012R2",
             vmbus: ProtocolVersion::V3_0,
             storage: StorageVersion::Win8_1,
-            network: (5, 0),
-            video: (3, 3),
+            network: NetworkVersion::V5,
+            video: VideoVersion::V3_3,
             vss: Some(v(5, 0)),
             file_copy: Some(v(1, 1)),
             ..generation(H::Server2012)
@@ -117,8 +116,8 @@ const fn generation(version: HostVersion) -> Generation {
             name: "2016",
             vmbus: ProtocolVersion::V4_0,
             storage: StorageVersion::Win10,
-            network: (6, 0),
-            video: (3, 4),
+            network: NetworkVersion::V6,
+            video: VideoVersion::V3_4,
             heartbeat: v(3, 1),
             shutdown: v(3, 1),
             time_sync: v(4, 0),
@@ -129,8 +128,8 @@ const fn generation(version: HostVersion) -> Generation {
         H::Server2019 => Generation {
             name: "2019",
             vmbus: ProtocolVersion::V5_2,
-            network: (6, 1),
-            video: (3, 5),
+            network: NetworkVersion::V6_1,
+            video: VideoVersion::V3_5,
             shutdown: v(3, 2),
             ..generation(H::Server2016)
         },
@@ -147,10 +146,6 @@ const fn generation(version: HostVersion) -> Generation {
     }
 }
 
-/// Versions of NVSP, the oldest first.
-const NETWORK: [MajorMinor; 6] = [(1, 0), (2, 0), (4, 0), (5, 0), (6, 0), (6, 1)];
-/// Versions of the video protocol, the oldest first.
-const VIDEO: [MajorMinor; 5] = [(3, 0), (3, 2), (3, 3), (3, 4), (3, 5)];
 /// Framework versions of services that old hosts have.
 const FRAMEWORKS: &[ServiceVersion] = &[v(1, 0), v(3, 0)];
 /// Framework versions of services that came later.
@@ -210,25 +205,25 @@ impl HostVersion {
 
     /// The newest version of the network protocol, NVSP.
     #[must_use]
-    pub const fn newest_network(self) -> MajorMinor {
+    pub const fn newest_network(self) -> NetworkVersion {
         generation(self).network
     }
 
     /// All versions of NVSP, the newest first.
-    pub fn network(self) -> impl Iterator<Item = MajorMinor> + Clone {
-        let all = NETWORK.into_iter().rev();
+    pub fn network(self) -> impl Iterator<Item = NetworkVersion> + Clone {
+        let all = NetworkVersion::ALL_NEWEST_FIRST.into_iter();
         all.filter(move |version| *version <= self.newest_network())
     }
 
     /// The newest version of the video protocol.
     #[must_use]
-    pub const fn newest_video(self) -> MajorMinor {
+    pub const fn newest_video(self) -> VideoVersion {
         generation(self).video
     }
 
     /// All versions of the video protocol, the newest first.
-    pub fn video(self) -> impl Iterator<Item = MajorMinor> + Clone {
-        let all = VIDEO.into_iter().rev();
+    pub fn video(self) -> impl Iterator<Item = VideoVersion> + Clone {
+        let all = VideoVersion::ALL.into_iter().rev();
         all.filter(move |version| *version <= self.newest_video())
     }
 
@@ -358,7 +353,7 @@ mod tests {
         let old = HostVersion::Server2008;
         assert_eq!(old.vmbus().collect::<Vec<_>>(), [ProtocolVersion::V0_13]);
         assert_eq!(old.storage().collect::<Vec<_>>(), [StorageVersion::Win6]);
-        assert_eq!(old.network().collect::<Vec<_>>(), [(1, 0)]);
+        assert_eq!(old.network().collect::<Vec<_>>(), [NetworkVersion::V1]);
         assert_eq!(old.kvp().frameworks(), [v(1, 0)]);
         assert_eq!((old.vss(), old.file_copy()), (None, None));
         assert_eq!(HostVersion::Server2012.file_copy(), None);
@@ -367,9 +362,9 @@ mod tests {
         assert_eq!(new.storage().count(), 5);
         assert_eq!(
             new.network().collect::<Vec<_>>(),
-            [(6, 1), (6, 0), (5, 0), (4, 0), (2, 0), (1, 0)]
+            NetworkVersion::ALL_NEWEST_FIRST
         );
-        assert_eq!(new.video().next(), Some((3, 5)));
+        assert_eq!(new.video().next(), Some(VideoVersion::V3_5));
         assert_eq!(new.heartbeat().versions(), [v(1, 0), v(3, 0), v(3, 1)]);
         assert_eq!(new.vss().unwrap().versions().last(), Some(&v(7, 0)));
         assert_eq!(new.file_copy().unwrap().versions(), [v(1, 1)]);

@@ -16,6 +16,7 @@
 
 mod client;
 mod error;
+mod machine;
 pub mod path;
 mod request;
 mod server;
@@ -23,6 +24,7 @@ mod wire;
 
 pub use client::{Client, ClientError};
 pub use error::{ControlError, ErrorKind};
+pub use machine::{Machine, Power};
 pub use request::*;
 pub use server::{Control, ControlServer, ListenError};
 pub use wire::{MAX_REQUEST, Response};

@@ -7,11 +7,10 @@ use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 
 pub use device::{
-    DiskRequest, DvdRequest, FaultRequest, MouseRequest, NicRequest, OnOff, TimedKeys,
+    DiskRequest, DvdRequest, FaultRequest, KeysRequest, LinkState, MouseRequest, NicRequest,
 };
 pub use service::{
-    CopyFileRequest, KvpPool, KvpRequest, ShutdownAction, ShutdownRequest, TimeSyncRequest,
-    VssRequest,
+    CopyFileRequest, KvpRequest, ShutdownAction, ShutdownRequest, TimeSyncRequest, VssRequest,
 };
 
 /// What an operator wants.
@@ -49,11 +48,13 @@ pub enum Request {
         path: std::path::PathBuf,
     },
     /// Press keys, or type a text
-    Keys(TimedKeys),
+    Keys(KeysRequest),
     /// Move the pointer, press buttons, turn the wheel
     Mouse(MouseRequest),
     /// Every counter and state that there is
     Inspect,
+    /// Press the power button: the guest decides what that means
+    PowerButton,
     /// Reset the machine: the guest's memory is lost, nothing is flushed by the guest
     Reset,
     /// Stop the machine by force and end the host's process
@@ -148,14 +149,15 @@ mod tests {
         ),
         ("keys --text hello", r#"{"verb":"keys","text":"hello"}"#),
         (
-            "keys ctrl-alt-delete a",
-            r#"{"verb":"keys","keys":["ctrl-alt-delete","a"]}"#,
+            "keys ctrl+alt+delete a",
+            r#"{"verb":"keys","keys":["ctrl+alt+delete","a"]}"#,
         ),
         (
             "mouse --x 100 --y 32767 --buttons left,right --wheel=-1",
             r#"{"verb":"mouse","x":100,"y":32767,"buttons":["left","right"],"wheel":-1}"#,
         ),
         ("inspect", r#"{"verb":"inspect"}"#),
+        ("power-button", r#"{"verb":"power-button"}"#),
         ("reset", r#"{"verb":"reset"}"#),
         ("quit", r#"{"verb":"quit"}"#),
     ];

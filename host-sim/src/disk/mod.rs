@@ -15,6 +15,7 @@
 //!
 //! [`open()`] opens a path, [`open_iso`] one that holds a medium for an optical drive; [`check`] examines a VHD for damage.
 
+mod argument;
 pub mod check;
 mod device;
 mod error;
@@ -34,6 +35,7 @@ use std::ops::Range;
 
 use vm_memory::VolatileSlice;
 
+pub use argument::{DiskArgument, DiskArgumentError};
 pub use error::DiskError;
 pub use faulty::FaultyDisk;
 pub use iso::{ISO_BLOCK_SIZE, open_iso};

@@ -23,6 +23,7 @@
 //! | [`queue`], [`stream`] | frames between threads, and over a socket |
 //! | [`option`](mod@option) | back ends by name |
 
+pub mod argument;
 pub mod backend;
 pub mod checksum;
 pub mod frame;
@@ -38,6 +39,7 @@ pub mod stream;
 pub mod switch;
 pub mod tap;
 
+pub use argument::NicArgument;
 pub use backend::{BackendError, BackendWaker, Capabilities, Link, NetworkBackend, SendError};
 pub use frame::{Frame, Offload, PartialChecksum, Segmentation};
 pub use mac::MacAddress;

@@ -10,7 +10,7 @@ use host_sim::memory::GuestMemory;
 use host_sim::partition::device_memory::RecordingMapper;
 use host_sim::vmbus::vsp::{
     ChannelFault, ChannelIo, ChannelServices, GuestRing, NextPoll, OpenRequest, PollWaker,
-    SubChannelRequest, Vsp, VspChannel, drive,
+    Vsp, VspChannel, drive,
 };
 use vmbus_core::packet::{IncomingKind, OutgoingKind, OutgoingPacket};
 use vmbus_core::pipe;
@@ -77,7 +77,7 @@ impl Guest {
         });
         let services = ChannelServices {
             waker,
-            sub_channels: SubChannelRequest::new(|_| {}),
+            ..ChannelServices::inert()
         };
         Self {
             channel: Some(device.open(request(0), services).unwrap()),

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::vsp::mouse::Button;
+
 /// Disks of the SCSI controllers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
 #[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
@@ -96,7 +98,7 @@ pub enum DvdRequest {
 /// Whether a cable is plugged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnOff {
+pub enum LinkState {
     /// It is
     Up,
     /// It is not
@@ -125,18 +127,18 @@ pub enum NicRequest {
         index: u8,
         /// Whether there is a link
         #[arg(value_enum)]
-        state: OnOff,
+        state: LinkState,
     },
 }
 
 /// Keys to press.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(default, rename_all = "kebab-case", deny_unknown_fields)]
-pub struct TimedKeys {
+pub struct KeysRequest {
     /// Text to type, on a US keyboard
     #[arg(long, default_value = "")]
     pub text: String,
-    /// Keys by name, pressed and released one after the other; those joined by `-` are held together
+    /// Keys by name, pressed and released one after the other; those joined by `+` are held together
     pub keys: Vec<String>,
 }
 
@@ -150,22 +152,10 @@ pub struct MouseRequest {
     /// Place from the upper edge (0) to the lower one (32767)
     #[arg(long)]
     pub y: Option<u16>,
-    /// Buttons that are down from now on: left, right, middle
+    /// Buttons that are down from now on: left, right, middle, fourth, fifth
     #[arg(long, value_delimiter = ',')]
-    pub buttons: Option<Vec<MouseButton>>,
+    pub buttons: Option<Vec<Button>>,
     /// Notches to turn the wheel, away from the user if positive
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]
     pub wheel: i8,
-}
-
-/// A button of the mouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum MouseButton {
-    /// Left
-    Left,
-    /// Right
-    Right,
-    /// Middle
-    Middle,
 }

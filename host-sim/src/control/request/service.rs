@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::ic::kvp::Pool;
+
 /// What the guest is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -40,20 +42,6 @@ pub struct ShutdownRequest {
     pub wait: Option<u32>,
 }
 
-/// Where a key lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum KvpPool {
-    /// Pool 0: written by the host, read by the guest
-    External,
-    /// Pool 1: written by the guest for the host
-    Guest,
-    /// Pool 2: what the guest tells of itself
-    Auto,
-    /// Pool 3: what the host tells of itself
-    AutoExternal,
-}
-
 /// Keys and values, and addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
 #[serde(
@@ -65,18 +53,18 @@ pub enum KvpPool {
 pub enum KvpRequest {
     /// The value of a key
     Get {
-        /// Where the key lives
-        #[arg(long, value_enum)]
-        pool: KvpPool,
+        /// Where the key lives: external, guest, auto or auto-external
+        #[arg(long)]
+        pool: Pool,
         /// Its name
         #[arg(long)]
         key: String,
     },
     /// Set a key
     Set {
-        /// Where the key lives
-        #[arg(long, value_enum)]
-        pool: KvpPool,
+        /// Where the key lives: external, guest, auto or auto-external
+        #[arg(long)]
+        pool: Pool,
         /// Its name
         #[arg(long)]
         key: String,
@@ -86,9 +74,9 @@ pub enum KvpRequest {
     },
     /// Take a key away
     Delete {
-        /// Where the key lives
-        #[arg(long, value_enum)]
-        pool: KvpPool,
+        /// Where the key lives: external, guest, auto or auto-external
+        #[arg(long)]
+        pool: Pool,
         /// Its name
         #[arg(long)]
         key: String,
@@ -96,8 +84,8 @@ pub enum KvpRequest {
     /// All keys of a pool with their values
     List {
         /// The pool
-        #[arg(long, value_enum)]
-        pool: KvpPool,
+        #[arg(long)]
+        pool: Pool,
     },
     /// The addresses of a network adapter
     Ip {

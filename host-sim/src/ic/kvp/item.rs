@@ -5,11 +5,11 @@ use std::str::FromStr;
 
 use ic_services::kvp::wire::Pool as WirePool;
 use ic_services::kvp::wire::exchange::{NewValue, Record, RecordError, Value as WireValue};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Where an item lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pool {
     /// From the host's administrator to the guest.

@@ -7,7 +7,8 @@ mod queue;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use vmbus_core::class;
 use vsc_input::wire::hid::{MAX_COORDINATE, coordinate};
 
@@ -23,7 +24,8 @@ use crate::vmbus::vsp::{
 const ALL_BUTTONS: u8 = 0x1F;
 
 /// A button of the mouse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Button {
     /// The left one.
     Left,
@@ -38,6 +40,15 @@ pub enum Button {
 }
 
 impl Button {
+    /// All buttons.
+    pub const ALL: [Self; 5] = [
+        Self::Left,
+        Self::Right,
+        Self::Middle,
+        Self::Fourth,
+        Self::Fifth,
+    ];
+
     const fn bit(self) -> u8 {
         match self {
             Self::Left => 1,

@@ -4,6 +4,7 @@ use thiserror::Error;
 use vsc_video::wire::{MAX_RESOLUTIONS, ProtocolVersion, Resolution};
 
 use super::mode::{MAX_EDGE, MIN_HEIGHT, MIN_WIDTH};
+use crate::host_version::HostVersion;
 
 /// Most MiB of video RAM.
 pub(super) const MAX_VRAM_MEGABYTES: u16 = 256;
@@ -195,6 +196,17 @@ impl VideoOptions {
             newest: ProtocolVersion::V3_5,
             oldest: ProtocolVersion::V3_2,
             resolutions: ResolutionList::usual(megabytes),
+        }
+    }
+
+    /// What hosts of a generation offer, with this much video RAM, in MiB.
+    #[must_use]
+    pub fn like(generation: HostVersion, megabytes: u16) -> Self {
+        let newest = generation.newest_video();
+        Self {
+            newest,
+            oldest: newest.min(ProtocolVersion::V3_2),
+            ..Self::with_vram(megabytes)
         }
     }
 
