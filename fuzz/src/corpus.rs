@@ -5,6 +5,7 @@
 
 mod control_plane;
 mod files;
+mod kernels;
 mod rings;
 mod services;
 mod storage;
@@ -35,6 +36,7 @@ pub fn seeds() -> Vec<Seed> {
     add("elf", files::elf());
     add("ic_guest", services::guest());
     add("ic_host", services::host());
+    add("linux", kernels::seeds());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());

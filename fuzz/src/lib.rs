@@ -16,6 +16,7 @@
 //! | `ic_host` | the host's integration services | the guest's frames |
 //! | `vhd` | VHD images and their checker | the file |
 //! | `elf` | the ELF loader | the file |
+//! | `linux` | the kernel loader | the file |
 //!
 //! Every committed input in `corpus/` also runs as an ordinary test. Most are made by [`corpus`]; those whose
 //! name starts with `found-` once broke something.
@@ -27,6 +28,7 @@ mod elf;
 mod ic_guest;
 mod ic_host;
 mod input;
+mod linux;
 mod ring_consumer;
 mod vhd;
 mod vmbus_guest_messages;
@@ -42,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("elf", elf::run),
     ("ic_guest", ic_guest::run),
     ("ic_host", ic_host::run),
+    ("linux", linux::run),
     ("ring_consumer", ring_consumer::run),
     ("vhd", vhd::run),
     ("vmbus_guest_messages", vmbus_guest_messages::run),

@@ -124,4 +124,5 @@ corpus_tests!(
     ic_host,
     vhd,
     elf,
+    linux,
 );
