@@ -5,6 +5,7 @@
 
 mod control_plane;
 mod files;
+mod kernels;
 mod rings;
 mod service_hosts;
 mod services;
@@ -38,6 +39,7 @@ pub fn seeds() -> Vec<Seed> {
     add("ic_host", services::host());
     add("ic_host", service_hosts::hosts());
     add("ic_wire", service_hosts::messages());
+    add("linux", kernels::seeds());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());

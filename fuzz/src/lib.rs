@@ -17,6 +17,7 @@
 //! | `ic_wire` | what the services' messages say, on both ends | the other end |
 //! | `vhd` | VHD images and their checker | the file |
 //! | `elf` | the ELF loader | the file |
+//! | `linux` | the kernel loader | the file |
 //!
 //! Every committed input in `corpus/` also runs as an ordinary test. Most are made by [`corpus`]; those whose
 //! name starts with `found-` once broke something.
@@ -29,6 +30,7 @@ mod ic_guest;
 mod ic_host;
 mod ic_wire;
 mod input;
+mod linux;
 mod ring_consumer;
 mod vhd;
 mod vmbus_guest_messages;
@@ -45,6 +47,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ic_guest", ic_guest::run),
     ("ic_host", ic_host::run),
     ("ic_wire", ic_wire::run),
+    ("linux", linux::run),
     ("ring_consumer", ring_consumer::run),
     ("vhd", vhd::run),
     ("vmbus_guest_messages", vmbus_guest_messages::run),

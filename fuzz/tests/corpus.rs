@@ -125,4 +125,5 @@ corpus_tests!(
     ic_wire,
     vhd,
     elf,
+    linux,
 );

@@ -74,7 +74,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["demo", "json"])]
     pub(crate) kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk
-    #[arg(long, value_name = "FILE", requires = "kernel")]
+    #[arg(long, value_name = "FILE", conflicts_with = "guest")]
     pub(crate) initrd: Option<PathBuf>,
     /// What the kernel's first serial port is connected with: none, stdio, file:PATH or unix:PATH
     #[arg(
@@ -93,10 +93,10 @@ pub(crate) struct RunOptions {
     )]
     pub(crate) serial2: Endpoint,
     /// End the run when the kernel resets the machine, instead of booting it again
-    #[arg(long, requires = "kernel")]
+    #[arg(long, conflicts_with = "guest")]
     pub(crate) no_reboot: bool,
     /// Whether the kernel finds Hyper-V; without it there is no VMBus and no device on it
-    #[arg(long, value_enum, default_value = "on", requires = "kernel")]
+    #[arg(long, value_enum, default_value = "on", conflicts_with = "guest")]
     pub(crate) hyperv: Switch,
     /// A disk image: PATH[,ro][,ide][,scratch][,dvd][,format=raw|vhd][,sector=512|4096][,on-full=error|pause]
     /// [,controller=N][,lun=N]; may be repeated

@@ -1,6 +1,8 @@
 //! `host-sim run --kernel`: a stock kernel on a PC, booted again whenever it resets the machine.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,10 +28,49 @@ use super::setup;
 /// How often the limit of the run is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the machine boots from, again after every reset.
+/// What the machine boots from, again after every reset. The files stay open, whatever becomes of their names, and are
+/// not kept in memory.
 struct Media {
-    kernel: Kernel,
-    initrd: Option<Vec<u8>>,
+    kernel: Medium,
+    initrd: Option<Medium>,
+}
+
+/// One of the files.
+struct Medium {
+    what: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Medium {
+    fn open(path: &Path, what: &'static str) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|error| {
+            Error::failed(format!(
+                "cannot read the {what} '{}': {error}",
+                path.display()
+            ))
+        })?;
+        Ok(Self {
+            what,
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.rewind()
+            .and_then(|()| file.read_to_end(&mut bytes))
+            .map_err(|error| {
+                Error::failed(format!(
+                    "cannot read the {} '{}': {error}",
+                    self.what,
+                    self.path.display()
+                ))
+            })?;
+        Ok(bytes)
+    }
 }
 
 pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
@@ -110,26 +151,30 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
 
 impl Media {
     fn read(options: &RunOptions) -> Result<Self, Error> {
-        let read = |path: &Path, what: &str| {
-            std::fs::read(path).map_err(|error| {
-                Error::failed(format!(
-                    "cannot read the {what} '{}': {error}",
-                    path.display()
-                ))
-            })
-        };
         let path = options
             .kernel
             .as_deref()
             .ok_or_else(|| Error::usage("there is no kernel to boot"))?;
-        let kernel = Kernel::new(read(path, "kernel")?)
-            .map_err(|error| Error::failed(format!("cannot boot '{}': {error}", path.display())))?;
-        let initrd = options
-            .initrd
-            .as_deref()
-            .map(|path| read(path, "initial RAM disk"))
-            .transpose()?;
-        Ok(Self { kernel, initrd })
+        let media = Self {
+            kernel: Medium::open(path, "kernel")?,
+            initrd: options
+                .initrd
+                .as_deref()
+                .map(|path| Medium::open(path, "initial RAM disk"))
+                .transpose()?,
+        };
+        // Whatever is wrong with the kernel is said before anything is made.
+        media.kernel()?;
+        Ok(media)
+    }
+
+    fn kernel(&self) -> Result<Kernel, Error> {
+        Kernel::new(self.kernel.read()?).map_err(|error| {
+            Error::failed(format!(
+                "cannot boot '{}': {error}",
+                self.kernel.path.display()
+            ))
+        })
     }
 
     fn load(&self, options: &RunOptions, partition: &mut Partition) -> Result<(), Error> {
@@ -137,11 +182,13 @@ impl Media {
             vmbus: options.hyperv == Switch::On,
             ..AcpiConfig::new(options.cpus, partition.memory())
         };
+        let initrd = self.initrd.as_ref().map(Medium::read).transpose()?;
         let boot = LinuxBoot {
-            kernel: &self.kernel,
-            initrd: self.initrd.as_deref(),
+            kernel: &self.kernel()?,
+            initrd: initrd.as_deref(),
             command_line: &options.append,
             acpi: &acpi,
+            efi: options.hyperv == Switch::On,
         };
         partition
             .load_linux(&boot)
