@@ -11,6 +11,8 @@ pub mod shutdown;
 #[cfg(test)]
 mod testing;
 pub mod time_sync;
+#[cfg(test)]
+mod version_tests;
 mod versions;
 pub mod vss;
 

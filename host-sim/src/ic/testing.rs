@@ -141,6 +141,11 @@ impl Bench {
         while self.outgoing.send(&packet(&[&[0; 32]])).is_ok() {}
     }
 
+    /// Writes nonsense into the indices of the ring to the host.
+    pub(super) fn break_ring(&mut self) {
+        self.memory.write(0, &[0xFF; 8]).unwrap();
+    }
+
     /// Lets host and guest work until both have nothing to do; the clock goes on to what the host waits for, but
     /// not beyond `until`.
     pub(super) fn run(

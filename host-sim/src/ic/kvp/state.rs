@@ -68,8 +68,9 @@ pub(super) struct State {
 
 impl State {
     fn list(&mut self, mut walk: Walk, promise: Answer<Listing>, status: Status, body: &[u8]) {
-        let end = match (status, walk.pool) {
-            (Status::OK, _) => match walk.answer(body) {
+        let end = match status {
+            Status::NO_MORE_ITEMS => End::Complete,
+            Status::OK => match walk.answer(body) {
                 Some(Step::Next) => {
                     let body = walk.request();
                     let job = Job::List(walk, promise);
@@ -80,8 +81,7 @@ impl State {
                 Some(Step::Found(_)) => End::Complete,
                 None => End::Malformed,
             },
-            (Status::NO_MORE_ITEMS, _) => End::Complete,
-            (Status(code), _) => {
+            Status(code) => {
                 return promise.resolve(Err(RequestError::Refused(code.get()).into()));
             }
         };

@@ -166,6 +166,11 @@ impl VssHandle {
     /// # Errors
     /// [`VssError`] if it can't be asked: the guest is not thawed, there are too many disks.
     pub fn freeze(&self, request: &FreezeRequest) -> Result<Pending<(), VssError>, VssError> {
+        self.begin(request).map(|(_, answer)| answer)
+    }
+
+    /// Freezes, and numbers the freeze.
+    fn begin(&self, request: &FreezeRequest) -> Result<(u64, Pending<(), VssError>), VssError> {
         self.check_version(FIRST_WITH_FREEZE)?;
         let body = request.to_wire(Operation::FREEZE)?.as_bytes().to_vec();
         self.act(|state| {
@@ -175,7 +180,7 @@ impl VssHandle {
             state.requests.check_room()?;
             let (promise, answer) = pending();
             state.freeze(body, promise);
-            Ok(answer)
+            Ok((state.freezes, answer))
         })
     }
 
@@ -202,19 +207,16 @@ impl VssHandle {
     /// [`VssError`] if there is nothing to thaw; said once, [`VssError::FrozenTooLong`] if the host has thawed them
     /// already, [`RequestError::Abandoned`] if the guest went away meanwhile.
     pub fn thaw(&self) -> Result<Pending<(), VssError>, VssError> {
+        self.act(thaw)
+    }
+
+    /// Thaws what the freeze with this number froze, not what somebody has frozen after it.
+    fn end(&self, freeze: u64) -> Result<Pending<(), VssError>, VssError> {
         self.act(|state| {
-            if let Some(error) = state.broken.take() {
-                return Err(error);
+            if state.freezes != freeze {
+                return Err(VssError::NotFrozen);
             }
-            match state.phase {
-                Phase::Frozen => {}
-                Phase::Thawed => return Err(VssError::NotFrozen),
-                Phase::Freezing | Phase::Thawing => return Err(RequestError::Busy.into()),
-                Phase::ThawOwed => return Err(RequestError::NotReady.into()),
-            }
-            let (promise, answer) = pending();
-            state.thaw(Some(promise));
-            Ok(answer)
+            thaw(state)
         })
     }
 
@@ -266,13 +268,12 @@ impl VssHandle {
         self.check()
             .and_then(Pending::wait)
             .map_err(BackupError::Check)?;
-        self.freeze(request)
-            .and_then(Pending::wait)
-            .map_err(BackupError::Freeze)?;
-        let frozen = ThawOnDrop(self);
+        let (freeze, answer) = self.begin(request).map_err(BackupError::Freeze)?;
+        answer.wait().map_err(BackupError::Freeze)?;
+        let frozen = ThawOnDrop(self, freeze);
         let result = snapshot();
         std::mem::forget(frozen);
-        self.thaw()
+        self.end(freeze)
             .and_then(Pending::wait)
             .map_err(BackupError::Thaw)?;
         Ok(result)
@@ -319,13 +320,28 @@ impl VssHandle {
     }
 }
 
+fn thaw(state: &mut State) -> Result<Pending<(), VssError>, VssError> {
+    if let Some(error) = state.broken.take() {
+        return Err(error);
+    }
+    match state.phase {
+        Phase::Frozen => {}
+        Phase::Thawed => return Err(VssError::NotFrozen),
+        Phase::Freezing | Phase::Thawing => return Err(RequestError::Busy.into()),
+        Phase::ThawOwed => return Err(RequestError::NotReady.into()),
+    }
+    let (promise, answer) = pending();
+    state.thaw(Some(promise));
+    Ok(answer)
+}
+
 /// Thaws when a snapshot ends by a panic.
-struct ThawOnDrop<'a>(&'a VssHandle);
+struct ThawOnDrop<'a>(&'a VssHandle, u64);
 
 impl Drop for ThawOnDrop<'_> {
     fn drop(&mut self) {
         // The host thaws by itself later if this fails.
-        let _ = self.0.thaw();
+        let _ = self.0.end(self.1);
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) requests: Requests<Job>,
     pub(super) options: VssOptions,
     pub(super) phase: Phase,
+    /// Number of the last freeze.
+    pub(super) freezes: u64,
     /// When the guest was frozen.
     frozen_at: u64,
     /// How long it may be; 0 if it is to be thawed at once.
@@ -79,6 +81,7 @@ impl State {
             requests: Requests::new(),
             options,
             phase: Phase::Thawed,
+            freezes: 0,
             frozen_at: 0,
             thaw_after: 0,
             broken: None,
@@ -87,9 +90,10 @@ impl State {
         }
     }
 
-    /// Begins to freeze.
+    /// Begins to freeze; the freeze has the number [`freezes`](Self::freezes) then.
     pub(super) fn freeze(&mut self, body: Vec<u8>, promise: Answer<()>) {
         self.phase = Phase::Freezing;
+        self.freezes += 1;
         self.broken = None;
         self.attempts = 0;
         self.thaw_after = self.options.thaw_after;

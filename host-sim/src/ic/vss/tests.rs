@@ -402,6 +402,61 @@ fn a_backup_copies_what_is_frozen() {
 }
 
 #[test]
+fn a_backup_does_not_trust_what_somebody_else_has_thawed() {
+    for freeze_again in [false, true] {
+        let mut stage = stage(V5);
+        let failed = beside(&mut stage, |handle| {
+            let snapshot = || {
+                handle.thaw().unwrap().wait().unwrap();
+                if freeze_again {
+                    let again = handle.freeze(&FreezeRequest::default());
+                    again.unwrap().wait().unwrap();
+                }
+            };
+            handle.backup(&FreezeRequest::default(), snapshot)
+        });
+        assert_eq!(failed, Err(BackupError::Thaw(VssError::NotFrozen)));
+        let phase = stage.handle.phase();
+        assert_eq!(
+            phase == Phase::Frozen,
+            freeze_again,
+            "it is somebody else's"
+        );
+    }
+}
+
+#[test]
+fn a_backup_that_takes_too_long_is_not_trusted() {
+    let mut stage = stage(V5);
+    let (frozen, thawed) = (AtomicBool::new(false), AtomicBool::new(false));
+    let handle = stage.handle.clone();
+    let result = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            handle.backup(&FreezeRequest::default(), || {
+                frozen.store(true, Ordering::Release);
+                while !thawed.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+            })
+        });
+        while !worker.is_finished() {
+            // Time passes when the snapshot has begun.
+            let time = if frozen.load(Ordering::Acquire) {
+                THAW_AFTER
+            } else {
+                0
+            };
+            stage.run(time);
+            thawed.store(stage.told.contains(&THAW), Ordering::Release);
+            std::thread::yield_now();
+        }
+        worker.join().unwrap()
+    });
+    assert_eq!(result, Err(BackupError::Thaw(VssError::FrozenTooLong)));
+    assert_eq!(stage.told, [CHECK, FREEZE, THAW]);
+}
+
+#[test]
 fn a_backup_that_fails_thaws() {
     for (refuses, error, told) in [
         (CHECK, BackupError::Check(refused()), &[CHECK][..]),
