@@ -122,6 +122,9 @@ corpus_tests!(
     vstor_guest,
     ic_guest,
     ic_host,
+    display_wire,
+    display_host,
+    rfb,
     vhd,
     elf,
 );
