@@ -18,6 +18,8 @@ pub struct Machine {
     pub cpus: u32,
     /// Memory in MiB.
     pub mebibytes: u32,
+    /// Whether a reset boots the kernel again. Otherwise it ends the run.
+    pub reboots: bool,
     disks: Vec<OsString>,
     words: Vec<String>,
     arguments: Vec<OsString>,
@@ -54,6 +56,7 @@ impl Machine {
             name: "guest".to_owned(),
             cpus,
             mebibytes: 512,
+            reboots: false,
             disks: Vec::new(),
             words: Vec::new(),
             arguments: Vec::new(),
@@ -107,6 +110,9 @@ impl Machine {
         option("--serial2", prefixed("unix:", &files.shell));
         for disk in &self.disks {
             option("--disk", disk.clone());
+        }
+        if !self.reboots {
+            arguments.push("--no-reboot".into());
         }
         arguments.extend(self.arguments.iter().cloned());
         arguments

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long one look at the socket may wait.
 const GLANCE: Duration = Duration::from_millis(200);
 
+/// How long the first question of all waits for its answer.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Bytes that a guest may send without an end of line before it counts as mad.
 const LONGEST_LINE: usize = 1 << 16;
 
@@ -86,20 +89,25 @@ impl Shell {
         self.answer(id, limit)
     }
 
-    /// Asks again and again until the guest's shell answers.
+    /// Asks again and again, less and less often, until the guest's shell answers any of it.
     ///
     /// # Errors
     /// It does not within `limit`, or the line closes.
     pub fn wait_until_ready(&mut self, limit: Duration) -> Result<(), ShellError> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match self.run(":", Duration::from_secs(2)) {
-                Ok(_) => return Ok(()),
-                Err(ShellError::Silent(_)) if Instant::now() < deadline => {}
-                Err(ShellError::Silent(_)) => return Err(ShellError::Silent(limit)),
-                Err(error) => return Err(error),
+        let end = Instant::now() + limit;
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() < end {
+            // Questions to a guest that is not listening yet are lost. Those to a slow one are answered late.
+            self.send(":")?;
+            let deadline = end.min(Instant::now() + pause);
+            while let Some(line) = self.line(deadline)? {
+                if line.starts_with("@end ") {
+                    return Ok(());
+                }
             }
+            pause *= 2;
         }
+        Err(ShellError::Silent(limit))
     }
 
     fn send(&mut self, script: &str) -> Result<u64, ShellError> {
@@ -262,6 +270,14 @@ mod tests {
         let output = shell.run("true", Duration::from_secs(10)).unwrap();
         assert_eq!(output.text(), "foobar");
         assert_eq!((output.status, output.stderr), (3, b"f".to_vec()));
+    }
+
+    #[test]
+    fn a_late_answer_shows_that_the_guest_is_ready() {
+        let mut shell = guest("login: \n@out 1\n@err 1\n@end 1 0\n");
+        shell.wait_until_ready(Duration::from_secs(10)).unwrap();
+        let silent = guest("noise\n").wait_until_ready(Duration::from_millis(1));
+        assert!(matches!(silent, Err(ShellError::Silent(_))));
     }
 
     #[test]

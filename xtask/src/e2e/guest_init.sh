@@ -32,9 +32,9 @@ serve() {
         sh "$at" > "$at.out" 2> "$at.err" < /dev/null
         status=$?
         echo "@out $id"
-        base64 "$at.out"
+        [ -s "$at.out" ] && base64 "$at.out"
         echo "@err $id"
-        base64 "$at.err"
+        [ -s "$at.err" ] && base64 "$at.err"
         echo "@end $id $status"
         rm -f "$at" "$at.out" "$at.err"
     done
