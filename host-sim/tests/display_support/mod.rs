@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::device_memory::RecordingMapper;
 use host_sim::vmbus::vsp::{
-    ChannelFault, ChannelIo, ChannelServices, GuestRing, NextPoll, OpenRequest, PollWaker,
-    Vsp, VspChannel, drive,
+    ChannelFault, ChannelIo, ChannelServices, GuestRing, NextPoll, OpenRequest, PollWaker, Vsp,
+    VspChannel, drive,
 };
 use vmbus_core::packet::{IncomingKind, OutgoingKind, OutgoingPacket};
 use vmbus_core::pipe;
