@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::key::chord;
 use super::{ControlError, ErrorKind, Machine, device, done, json};
 use crate::control::request::{KeysRequest, MouseRequest};
+use crate::display::key_name::chord;
 use crate::display::png;
 use crate::vsp::mouse::Button;
 

@@ -4,7 +4,6 @@ mod clock;
 mod disk;
 mod files;
 mod input;
-mod key;
 mod kvp;
 mod nic;
 mod power;

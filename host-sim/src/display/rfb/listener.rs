@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -27,27 +26,6 @@ impl fmt::Display for ListenAddress {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
         }
-    }
-}
-
-/// The text is no place to listen at.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is neither an address with a port, such as 127.0.0.1:5900, nor a path with a slash")]
-pub struct InvalidAddress(String);
-
-impl FromStr for ListenAddress {
-    type Err = InvalidAddress;
-
-    /// Reads an address with its port, a port of the loopback address, or a path with a slash.
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        if text.contains('/') {
-            return Ok(Self::Unix(text.into()));
-        }
-        if let Ok(port) = text.parse() {
-            return Ok(Self::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
-        }
-        let address = text.parse().map(Self::Tcp);
-        address.map_err(|_| InvalidAddress(text.to_owned()))
     }
 }
 
@@ -185,22 +163,6 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_read() {
-        let local = |port| ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        assert_eq!("127.0.0.1:5900".parse(), Ok(local(5900)));
-        assert_eq!("5901".parse(), Ok(local(5901)));
-        assert_eq!("./vnc".parse(), Ok(ListenAddress::Unix("./vnc".into())));
-        for text in ["", "vnc", "127.0.0.1", "localhost:5900", "99999"] {
-            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
         }
     }
 }
