@@ -4,137 +4,24 @@ mod display_support;
 
 use std::sync::Arc;
 
-use display_support::{Guest, MIB, RAM, Sent, WINDOW, mapper, request};
+use display_support::video::{Bench, PLACE, VGA, emitted, location};
+use display_support::{Guest, MIB, RAM, Sent, request};
 use host_sim::display::picture::RgbImage;
 use host_sim::display::png;
 use host_sim::display::rectangle::Rectangle as Area;
 use host_sim::display::screen::Screen;
-use host_sim::partition::device_memory::{DeviceMemoryMapper, MapEvent, RecordingMapper};
-use host_sim::vmbus::vsp::{ChannelServices, NextPoll, Vsp};
+use host_sim::partition::device_memory::MapEvent;
+use host_sim::vmbus::vsp::{ChannelServices, Vsp};
 use host_sim::vsp::video::{
-    OptionsError, ProtocolVersion, ResolutionList, SnapshotError, Video, VideoHandle, VideoOptions,
+    OptionsError, ProtocolVersion, ResolutionList, SnapshotError, VideoOptions,
 };
 use vmbus_core::class;
 use vmbus_core::packet::OutgoingKind;
 use vmbus_core::pipe;
 use vsc_video::wire::{
-    Acceptance, Dirt, Features, GuestMessage, HostMessage, PointerFormat, PointerPosition,
-    PointerShape, Rectangle, Situation, Version, VramLocation, edid,
+    Dirt, Features, GuestMessage, HostMessage, PointerFormat, PointerPosition, PointerShape,
+    Rectangle, Situation, Version, edid,
 };
-
-const PLACE: u64 = WINDOW.start;
-
-struct Bench {
-    device: Video,
-    handle: VideoHandle,
-    guest: Guest,
-    mapper: Arc<RecordingMapper>,
-}
-
-fn emitted(message: &GuestMessage<'_>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    message.emit(&mut bytes);
-    bytes
-}
-
-fn location(address: Option<u64>) -> GuestMessage<'static> {
-    GuestMessage::VramLocation(VramLocation {
-        user_context: 0x1122_3344_5566_7788,
-        address,
-    })
-}
-
-const VGA: Situation = Situation {
-    user_context: 42,
-    video_output_count: 1,
-    active: 1,
-    vram_offset: 0,
-    depth_bits: 32,
-    width: 640,
-    height: 480,
-    pitch: 2560,
-};
-
-impl Bench {
-    fn new(options: VideoOptions) -> Self {
-        let mapper = mapper();
-        let (mut device, handle) =
-            Video::new(options, Arc::clone(&mapper) as Arc<dyn DeviceMemoryMapper>).unwrap();
-        let guest = Guest::open(&mut device, 8);
-        Self {
-            device,
-            handle,
-            guest,
-            mapper,
-        }
-    }
-
-    /// A guest that has negotiated a version, placed its video RAM and set a mode.
-    fn shown(options: VideoOptions, version: ProtocolVersion, situation: Situation) -> Self {
-        let mut bench = Self::new(options);
-        bench.start(version, situation);
-        bench
-    }
-
-    fn start(&mut self, version: ProtocolVersion, situation: Situation) {
-        assert!(self.negotiate(version.wire()));
-        assert!(self.place(Some(PLACE)));
-        let answers = self.say(&GuestMessage::SituationUpdate(situation));
-        assert_eq!(answers.len(), 2, "acknowledgement and features");
-    }
-
-    fn say(&mut self, message: &GuestMessage<'_>) -> Vec<Vec<u8>> {
-        self.guest.send(&emitted(message));
-        self.guest.answers()
-    }
-
-    fn negotiate(&mut self, version: Version) -> bool {
-        let answers = self.say(&GuestMessage::VersionRequest(version));
-        let [answer] = answers.as_slice() else {
-            panic!("{answers:?}");
-        };
-        assert_eq!(answer.len(), 14);
-        match HostMessage::parse(answer).unwrap() {
-            HostMessage::VersionResponse {
-                version: echo,
-                acceptance,
-                video_outputs: 1,
-            } => {
-                assert_eq!(echo, version);
-                // Firmware accepts no 1.
-                assert_ne!(acceptance, Acceptance::ACCEPTED);
-                acceptance == Acceptance::ACCEPTED_WITH_VERSION
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Places video RAM; whether the acknowledgement says so.
-    fn place(&mut self, address: Option<u64>) -> bool {
-        let answers = self.say(&location(address));
-        match HostMessage::parse(&answers[0]).unwrap() {
-            HostMessage::VramLocationAck { user_context } => user_context == 0x1122_3344_5566_7788,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Sets a mode; whether it is the one shown now. It is acknowledged in any case.
-    fn set(&mut self, situation: Situation) -> bool {
-        let answers = self.say(&GuestMessage::SituationUpdate(situation));
-        let acks = answers
-            .iter()
-            .filter(|answer| {
-                let user_context = situation.user_context;
-                HostMessage::parse(answer) == Ok(HostMessage::SituationUpdateAck { user_context })
-            })
-            .count();
-        assert_eq!(acks, 1);
-        self.handle.mode().is_some_and(|mode| {
-            (mode.width, mode.height, mode.pitch)
-                == (situation.width, situation.height, situation.pitch)
-        })
-    }
-}
 
 fn decode(file: &[u8]) -> (u32, u32, Vec<u8>) {
     let mut reader = ::png::Decoder::new(std::io::Cursor::new(file))
@@ -308,96 +195,6 @@ fn a_guest_may_draw_into_its_own_ram() {
     assert!(!bench.place(Some(RAM - 4 * MIB)));
 }
 
-// VH2
-#[test]
-fn fault_71_places_that_are_nonsense_map_nothing() {
-    let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
-    bench.mapper.take_events();
-    for address in [
-        PLACE + 1,
-        PLACE + 4095,
-        PLACE - 4096,
-        WINDOW.end - 4 * MIB,
-        0x1_0000_0000,
-        u64::MAX,
-        u64::MAX - 4095,
-        RAM - 4096,
-        3,
-    ] {
-        assert!(!bench.place(Some(address)), "{address:#x}");
-        assert_eq!(bench.handle.snapshot(), Err(SnapshotError::NoPicture));
-    }
-    let mapped = |event: &MapEvent| matches!(event, MapEvent::Map { .. });
-    assert!(!bench.mapper.take_events().iter().any(mapped));
-    assert_eq!(bench.handle.status().counters.refused_locations, 9);
-    // A hypervisor that refuses is no different.
-    bench.mapper.set_failing(true);
-    assert!(!bench.place(Some(PLACE)));
-    bench.mapper.set_failing(false);
-    assert!(bench.place(Some(PLACE)));
-    assert!(bench.handle.snapshot().is_ok());
-}
-
-// VH4, VH5
-#[test]
-fn fault_71_modes_that_are_nonsense_leave_the_one_before() {
-    let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
-    for (user_context, situation) in [
-        Situation { pitch: 2559, ..VGA },
-        Situation {
-            pitch: u32::MAX,
-            ..VGA
-        },
-        Situation {
-            width: 0,
-            height: 0,
-            ..VGA
-        },
-        Situation {
-            depth_bits: 16,
-            ..VGA
-        },
-        Situation {
-            vram_offset: 4096,
-            ..VGA
-        },
-        Situation {
-            video_output_count: 0,
-            ..VGA
-        },
-        Situation {
-            width: 1920,
-            height: 1200,
-            pitch: 7680,
-            ..VGA
-        },
-        Situation {
-            width: u32::MAX,
-            height: u32::MAX,
-            pitch: u32::MAX,
-            ..VGA
-        },
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        bench.set(Situation {
-            user_context: user_context as u64 | 1 << 63,
-            ..situation
-        });
-        let refused = bench.handle.status().counters.refused_modes;
-        assert_eq!(refused, user_context as u64 + 1);
-        let mode = bench.handle.mode().unwrap();
-        assert_eq!((mode.width, mode.height, mode.pitch), (640, 480, 2560));
-    }
-    assert!(bench.set(Situation {
-        width: 1920,
-        height: 1080,
-        pitch: 7680,
-        ..VGA
-    }));
-}
-
 #[test]
 fn changes_are_reported_with_numbers() {
     let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
@@ -440,45 +237,6 @@ fn changes_are_reported_with_numbers() {
         .handle
         .wait_for_change(&start, std::time::Duration::from_secs(60));
     assert_eq!(waited, state);
-}
-
-fn dirt(rectangles: &[Rectangle]) -> GuestMessage<'_> {
-    GuestMessage::Dirt(Dirt {
-        video_output: 7,
-        rectangles,
-    })
-}
-
-// VH6
-#[test]
-fn fault_72_dirt_outside_the_screen_is_cut_and_lies_repaint() {
-    let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
-    let seen = bench.handle.state().damage_sequence;
-    let nonsense = [
-        Rectangle::new(10, 10, 5, 5),
-        Rectangle::new(i32::MAX, i32::MAX, i32::MIN, i32::MIN),
-        Rectangle::new(i32::MIN, i32::MIN, -1, -1),
-        Rectangle::new(640, 480, i32::MAX, i32::MAX),
-    ];
-    bench.say(&dirt(&nonsense));
-    assert!(bench.handle.damage_since(seen).rectangles.is_empty());
-    assert_eq!(bench.handle.status().counters.refused_rectangles, 2);
-    bench.say(&dirt(&[]));
-    assert_eq!(bench.handle.state().damage_sequence, seen);
-    // It counts 255 and holds three.
-    let mut lie = emitted(&dirt(&[Rectangle::new(0, 0, 1, 1); 3]));
-    lie[9] = 255;
-    bench.guest.send(&lie);
-    assert!(bench.guest.answers().is_empty());
-    assert_eq!(
-        bench.handle.damage_since(seen).rectangles,
-        [Area::sized(640, 480)]
-    );
-    bench.say(&dirt(&[Rectangle::EVERYTHING; 255]));
-    assert_eq!(
-        bench.handle.damage_since(seen).rectangles,
-        [Area::sized(640, 480)]
-    );
 }
 
 // VH11
@@ -612,85 +370,6 @@ fn pointers_are_shown() {
     assert_eq!(bench.handle.state().pointer_sequence, before + 1);
 }
 
-// VH7
-#[test]
-fn fault_73_pointers_that_are_nonsense_leave_the_one_before() {
-    let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
-    let shape = PointerShape {
-        chunk: 0xFF,
-        format: PointerFormat::ARGB,
-        width: 1,
-        height: 1,
-        hot_x: 0,
-        hot_y: 0,
-        data: &[0, 1, 1, 1],
-    };
-    bench.say(&GuestMessage::PointerShape(shape));
-    let before = bench.handle.pointer().unwrap();
-    assert!(before.is_blank());
-    let zeros = [0; 8193];
-    for nonsense in [
-        PointerShape { width: 97, ..shape },
-        PointerShape {
-            height: u32::MAX,
-            width: u32::MAX,
-            ..shape
-        },
-        PointerShape { width: 0, ..shape },
-        PointerShape { hot_x: 1, ..shape },
-        PointerShape {
-            format: PointerFormat(9),
-            ..shape
-        },
-        PointerShape { chunk: 3, ..shape },
-        PointerShape { data: &[], ..shape },
-        PointerShape {
-            data: &[0; 5],
-            ..shape
-        },
-        PointerShape {
-            width: 96,
-            height: 96,
-            data: &zeros,
-            ..shape
-        },
-    ] {
-        assert!(bench.say(&GuestMessage::PointerShape(nonsense)).is_empty());
-        assert!(Arc::ptr_eq(&bench.handle.pointer().unwrap(), &before));
-    }
-    assert_eq!(bench.handle.status().counters.refused_pointers, 9);
-}
-
-#[test]
-fn fault_70_bad_messages_are_dropped_and_counted() {
-    let mut bench = Bench::new(VideoOptions::default());
-    // Out of turn.
-    for message in [
-        location(Some(PLACE)),
-        GuestMessage::SituationUpdate(VGA),
-        GuestMessage::BiosInfoRequest,
-    ] {
-        assert!(bench.say(&message).is_empty());
-    }
-    bench.start(ProtocolVersion::V3_5, VGA);
-    for message in [
-        &[][..],
-        &[99, 0, 0, 0, 8, 0, 0, 0],
-        &[5, 0, 0, 0, 0, 0, 0, 0, 1],
-        &[0xFF; 9000],
-    ] {
-        bench.guest.send(message);
-        assert!(bench.guest.answers().is_empty());
-    }
-    for payload in [&[][..], &[3; 8], &[1, 0, 0, 0, 9, 0, 0, 0]] {
-        bench.guest.send_raw(payload);
-        assert!(bench.guest.answers().is_empty());
-    }
-    assert_eq!(bench.handle.status().counters.bad_messages, 10);
-    assert!(bench.say(&GuestMessage::Error).is_empty());
-    assert!(bench.handle.snapshot().is_ok());
-}
-
 #[test]
 fn requested_completions_are_sent() {
     let mut bench = Bench::new(VideoOptions::default());
@@ -702,30 +381,6 @@ fn requested_completions_are_sent() {
     let sent = bench.guest.read();
     assert_eq!(sent.len(), 2);
     assert!(sent.contains(&Sent::Completion(9)));
-}
-
-#[test]
-fn a_guest_that_does_not_read_is_not_read_from() {
-    let mut bench = Bench::shown(VideoOptions::default(), ProtocolVersion::V3_5, VGA);
-    let mut payload = pipe::emit(9).unwrap().to_vec();
-    payload.extend(emitted(&GuestMessage::SupportedResolutionsRequest(64)));
-    let mut accepted = 0;
-    for _ in 0..100_000 {
-        if !bench.guest.put(OutgoingKind::InBand, &payload, None) {
-            break;
-        }
-        accepted += 1;
-        assert_eq!(bench.guest.work(), NextPoll::OnSignal);
-    }
-    assert!(accepted < 100_000, "the ring to the host has filled");
-    let mut answers = 0;
-    while answers < accepted {
-        let more = bench.guest.answers().len();
-        assert!(more > 0);
-        answers += more;
-    }
-    assert_eq!(answers, accepted);
-    assert!(bench.guest.answers().is_empty());
 }
 
 #[test]

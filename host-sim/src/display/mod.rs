@@ -6,12 +6,13 @@
 //! | [`png`] | images as PNG files |
 //! | [`rectangle`], [`damage`] | which parts have changed |
 //! | [`screen`] | what a viewer needs of a screen, a keyboard and a pointer |
-//! | [`scancode`], [`keysym`] | keys by character and by name |
+//! | [`scancode`], [`key_name`], [`keysym`] | keys by character, by name and by X11 keysym |
 //! | [`rfb`] | a server for VNC clients |
 //!
 //! Nothing here knows of VMBus: the devices in [`vsp`](crate::vsp) implement the traits of [`screen`].
 
 pub mod damage;
+pub mod key_name;
 pub mod keysym;
 pub mod picture;
 pub mod png;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod video;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -63,7 +63,8 @@ impl ClientInput {
                 stroke,
                 (Scancode::LEFT_SHIFT, false),
             ],
-            Some(false) if !shifts.is_empty() => {
+            // A letter with Shift down is meant to be shifted, whatever a script calls it.
+            Some(false) if !shifts.is_empty() && !key.is_letter => {
                 let all = |pressed| shifts.iter().map(move |shift| (*shift, pressed));
                 all(false).chain([stroke]).chain(all(true)).collect()
             }
@@ -142,6 +143,8 @@ mod tests {
             [(shift, false), (one, true), (shift, true)]
         );
         assert_eq!(input.key(0x20, true), [(code(0x39), true)]);
+        // Scripts press Shift and the small letter.
+        assert_eq!(input.key(0x62, true), [(code(0x30), true)]);
     }
 
     #[test]

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use thiserror::Error;
 
@@ -26,6 +27,31 @@ impl fmt::Display for ListenAddress {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix(path) => path.display().fmt(f),
         }
+    }
+}
+
+/// Neither a loopback address with a port nor the path of a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is neither ADDRESS:PORT nor unix:PATH")]
+pub struct NoAddress(String);
+
+impl FromStr for ListenAddress {
+    type Err = NoAddress;
+
+    /// `127.0.0.1:5900`, `[::1]:5900` or `unix:PATH`. Names are not looked up, but for `localhost:PORT`.
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        let no_address = || NoAddress(text.to_owned());
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                "" => Err(no_address()),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        if let Some(port) = text.strip_prefix("localhost:") {
+            let port = port.parse().map_err(|_| no_address())?;
+            return Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into()));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| no_address())
     }
 }
 
@@ -163,6 +189,30 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_parsed() {
+        for (text, address) in [
+            ("127.0.0.1:5900", Some("127.0.0.1:5900")),
+            ("[::1]:0", Some("[::1]:0")),
+            ("localhost:5901", Some("127.0.0.1:5901")),
+            ("unix:/run/x", Some("/run/x")),
+            ("unix:", None),
+            ("5900", None),
+            ("localhost:65536", None),
+            ("example.com:5900", None),
+            ("", None),
+        ] {
+            let parsed = text.parse::<ListenAddress>().ok();
+            let shown = parsed.map(|address| address.to_string());
+            assert_eq!(shown.as_deref(), address, "{text}");
         }
     }
 }

@@ -23,7 +23,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use listener::{ListenAddress, ListenError};
+pub use listener::{ListenAddress, ListenError, NoAddress};
 pub use message::RfbError;
 pub use server::{Console, RfbOptions, RfbServer};
 pub use session::{Event, Session};

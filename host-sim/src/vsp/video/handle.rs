@@ -45,7 +45,7 @@ impl VideoHandle {
     /// # Errors
     /// [`SnapshotError`].
     pub fn snapshot(&self) -> Result<RgbImage, SnapshotError> {
-        // Between the two looks the mode may change; a third is then as good as the second.
+        // The guest may change its mode between the look at it and the copy; it won't do so forever.
         for _ in 0..8 {
             let state = self.shared.lock();
             if !state.is_open {
