@@ -101,7 +101,13 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
         if options.no_reboot || !is_reset(&outcome) {
             break conclude(&outcome);
         }
-        say!("host-sim: {outcome}; it boots again");
+        match &outcome {
+            // The processor's registers are those of a reset by now.
+            Outcome::Failed { vp, failure, .. } => {
+                say!("host-sim: virtual processor {vp} {failure}; the guest boots again");
+            }
+            _ => say!("host-sim: {outcome}; it boots again"),
+        }
         partition = match reset(running, host.as_ref()) {
             Ok(partition) => partition,
             Err(error) => break Err(error),
