@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Start a guest and serve its devices until it stops
-    Run(RunOptions),
+    Run(Box<RunOptions>),
     /// Tell whether KVM is usable here and how fast it runs a guest
     Probe {
         /// Print the answer as JSON

@@ -123,6 +123,10 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
             End::Itself(outcome) if options.no_reboot || !is_reset(&outcome) => {
                 break conclude(&outcome);
             }
+            // The processor's registers are those of a reset by now.
+            End::Itself(Outcome::Failed { vp, failure, .. }) => {
+                say!("host-sim: virtual processor {vp} {failure}; the guest boots again");
+            }
             End::Itself(outcome) => say!("host-sim: {outcome}; it boots again"),
             End::Reset => {
                 running.stop();

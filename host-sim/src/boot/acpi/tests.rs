@@ -105,6 +105,36 @@ fn the_vmbus_is_there_if_wanted() {
     assert!(!has_vmbus(false));
 }
 
+/// ACPICA's own disassembler, where it is installed. Its compiler refuses the identifier "VMBus", which Hyper-V has.
+#[test]
+fn the_reference_disassembler_understands_every_table() {
+    use std::process::Command;
+    let folder = tempfile::tempdir().unwrap();
+    let iasl = |arguments: &[&str]| {
+        let output = Command::new("iasl")
+            .args(arguments)
+            .current_dir(folder.path())
+            .output()
+            .ok()?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        Some((output.status.success() && !text.contains("Error"), text))
+    };
+    if iasl(&["-v"]).is_none() {
+        // Not every machine has it, and the other tests do without.
+        return;
+    }
+    for (name, table) in walk(&tables(4)) {
+        let file = format!("{name}.dat");
+        std::fs::write(folder.path().join(&file), table).unwrap();
+        let (is_good, text) = iasl(&["-d", &file]).unwrap();
+        assert!(is_good, "{name}: {text}");
+        let source = folder.path().join(format!("{name}.dsl"));
+        let disassembly = std::fs::read_to_string(source).unwrap();
+        assert!(!disassembly.contains("Invalid"), "{name}: {disassembly}");
+    }
+}
+
 #[test]
 fn memory_without_room_for_the_tables_is_refused() {
     let memory = GuestMemory::new(64 << 10).unwrap();

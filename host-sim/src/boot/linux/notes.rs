@@ -39,11 +39,9 @@ fn owners(mut segment: &[u8]) -> impl Iterator<Item = &[u8]> {
     const HEADER_BYTES: usize = 12;
     std::iter::from_fn(move || {
         let padded = |at| {
-            Some(
-                usize::try_from(number::<4>(segment, at)?)
-                    .ok()?
-                    .checked_next_multiple_of(4)?,
-            )
+            usize::try_from(number::<4>(segment, at)?)
+                .ok()?
+                .checked_next_multiple_of(4)
         };
         let (name_room, description_room) = (padded(0)?, padded(4)?);
         let name_bytes = number::<4>(segment, 0)? as usize;

@@ -78,7 +78,11 @@ impl Partition {
         adjust: impl FnOnce(&mut HvConfig),
     ) -> Result<Self, KvmError> {
         let platform = config.platform;
-        let (vm, processors, clock) = machine(&config.memory, config.vp_count, platform)?;
+        let Machine {
+            vm,
+            processors,
+            clock,
+        } = machine(&config.memory, config.vp_count, platform)?;
         let current_vm = CurrentVm::new(Arc::clone(&vm.fd));
         let mapper = KvmDeviceMemoryMapper::new(Arc::clone(&current_vm), &config.memory);
         let mut devices = Devices::new(config.console, config.report)?;
@@ -118,7 +122,7 @@ impl Partition {
         hv.reset();
         let config = hv.config();
         // The shim keeps its clock: time goes on, and the counters of the new processors are the same.
-        let (vm, processors, _) = machine(&config.memory, config.vp_count, platform)?;
+        let Machine { vm, processors, .. } = machine(&config.memory, config.vp_count, platform)?;
         devices.disconnect(&current_vm.get())?;
         mapper.move_to(&vm.fd)?;
         devices.reset();
@@ -212,12 +216,15 @@ impl Partition {
     }
 }
 
-/// A machine with its processors, and the clock that their counters show.
-fn machine(
-    memory: &GuestMemory,
-    count: u32,
-    platform: Platform,
-) -> Result<(Vm, Vec<VcpuFd>, Arc<dyn Clock>), KvmError> {
+/// A machine with its processors.
+struct Machine {
+    vm: Vm,
+    processors: Vec<VcpuFd>,
+    /// What the processors' counters show.
+    clock: Arc<dyn Clock>,
+}
+
+fn machine(memory: &GuestMemory, count: u32, platform: Platform) -> Result<Machine, KvmError> {
     let kvm: Kvm = open(DEVICE)?;
     let vm = Vm::new(&kvm, memory, count, platform)?;
     let processors = (0..count)
@@ -225,7 +232,11 @@ fn machine(
         .collect::<Result<Vec<VcpuFd>, _>>()
         .map_err(KvmError::refused("create a virtual processor"))?;
     let clock = clock::shared_clock(&kvm, &processors);
-    Ok((vm, processors, clock))
+    Ok(Machine {
+        vm,
+        processors,
+        clock,
+    })
 }
 
 /// Gives the processors their features and what firmware would have set.

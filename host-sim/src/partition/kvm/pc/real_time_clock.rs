@@ -201,7 +201,7 @@ impl State {
         if self.status_b() & STATUS_B_BINARY != 0 {
             value
         } else {
-            value / 10 << 4 | value % 10
+            ((value / 10) << 4) | (value % 10)
         }
     }
 
