@@ -5,6 +5,7 @@
 
 mod control_plane;
 mod files;
+mod network;
 mod rings;
 mod services;
 mod storage;
@@ -35,6 +36,8 @@ pub fn seeds() -> Vec<Seed> {
     add("elf", files::elf());
     add("ic_guest", services::guest());
     add("ic_host", services::host());
+    add("net_wire", network::wire());
+    add("nvsp_host", network::host());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());
