@@ -7,6 +7,7 @@ mod control_plane;
 mod display;
 mod files;
 mod kernels;
+mod network;
 mod rings;
 mod service_hosts;
 mod services;
@@ -44,6 +45,8 @@ pub fn seeds() -> Vec<Seed> {
     add("ic_wire", service_hosts::messages());
     add("linux", kernels::seeds());
     add("rfb", display::rfb());
+    add("net_wire", network::wire());
+    add("nvsp_host", network::host());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());

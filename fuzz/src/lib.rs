@@ -12,6 +12,8 @@
 //! | `vmbus_guest_messages` | the host's VMBus server | the guest's messages, with devices coming and going |
 //! | `vstor_host` | the host's storage controller | a guest with a ring, its memory and SCSI commands |
 //! | `vstor_guest` | the guest's storage initialisation, queue and scan | the host's packets |
+//! | `net_wire` | the parsers of network messages, both ends' | any bytes |
+//! | `nvsp_host` | the host's network adapter | a guest with rings, buffers and frames |
 //! | `ic_guest` | the guest's integration services | the host's frames |
 //! | `ic_host` | the host's integration services | the guest's frames |
 //! | `ic_wire` | what the services' messages say, on both ends | the other end |
@@ -37,6 +39,8 @@ mod ic_wire;
 mod input;
 mod linux;
 mod rfb;
+mod net_wire;
+mod nvsp_host;
 mod ring_consumer;
 mod vhd;
 mod vmbus_guest_messages;
@@ -57,6 +61,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ic_wire", ic_wire::run),
     ("linux", linux::run),
     ("rfb", rfb::run),
+    ("net_wire", net_wire::run),
+    ("nvsp_host", nvsp_host::run),
     ("ring_consumer", ring_consumer::run),
     ("vhd", vhd::run),
     ("vmbus_guest_messages", vmbus_guest_messages::run),

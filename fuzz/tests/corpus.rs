@@ -120,6 +120,8 @@ corpus_tests!(
     vmbus_guest_messages,
     vstor_host,
     vstor_guest,
+    net_wire,
+    nvsp_host,
     ic_guest,
     ic_host,
     ic_wire,

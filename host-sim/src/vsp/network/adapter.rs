@@ -8,9 +8,10 @@ use vmbus_core::guid::Guid;
 use vsc_net::wire::nvsp::Version;
 
 use super::MAX_CHANNELS;
-use super::channel::{NetworkChannel, Role};
+use super::channel::NetworkChannel;
 use super::handle::NetworkHandle;
 use super::identity::{MAX_ADAPTERS, instance};
+use super::primary::Role;
 use super::protocol::{Limits, Protocol};
 use super::shared::{Policy, Shared};
 use super::vlan::{InvalidVlan, VlanMode};

@@ -4,26 +4,23 @@ use std::sync::Arc;
 
 use vmbus_core::packet::{GpaRanges, IncomingKind, IncomingPacket};
 use vmbus_core::protocol::GpadlId;
-use vsc_net::wire::nvsp::{INDIRECTION_ENTRIES, IndirectionTable, Message, RndisPacket, Status};
+use vsc_net::wire::nvsp::{Message, RndisPacket, Status};
 use vsc_net::wire::rndis;
 
-use super::SEND_SECTION_SIZE;
-use super::buffers::{ReceiveBuffer, SendBuffer};
-use super::control::{self, Control, MAX_CONTROL};
+use super::control::MAX_CONTROL;
 use super::counters::ChannelCounters;
 use super::deliver::{self, Deliverer, ONE_FRAME_COST, reserve};
-use super::distribute::{self, Distributor};
+use super::distribute;
 use super::outbox::{COMPLETION_COST, MAX_REPLIES, Outbox};
-use super::protocol::{Protocol, Reaction};
+use super::primary::{Role, TooManyReplies};
+use super::protocol::Reaction;
 use super::settings::Settings;
 use super::shared::{ReceiveQueue, Shared};
 use super::stream::Stream;
 use super::transmit::{Transmitter, message_type};
 use crate::memory::GuestMemory;
 use crate::net::BackendWaker;
-use crate::vmbus::vsp::{
-    ChannelFault, ChannelIo, ChannelServices, LentMemory, NextPoll, VspChannel,
-};
+use crate::vmbus::vsp::{ChannelFault, ChannelIo, ChannelServices, NextPoll, VspChannel};
 
 /// Messages read before their completions are written.
 const BATCH: usize = 64;
@@ -33,27 +30,6 @@ const ROUNDS: usize = 8;
 const MAX_PACKET: usize = 8 << 16;
 /// Time until a guest that never says when it makes room is looked at again: 1 ms.
 const RETRY_INTERVAL: u64 = 10_000;
-/// Least receive sections for each channel.
-const SECTIONS_PER_CHANNEL: u32 = 8;
-
-/// What only the primary channel does.
-pub(super) struct Primary {
-    protocol: Protocol,
-    control: Control,
-    distributor: Distributor,
-    /// Sub-channels to be offered when all answers are written.
-    to_offer: Option<u16>,
-    /// The guest is to be told how to spread what it sends.
-    owes_table: bool,
-}
-
-/// Which of an adapter's channels.
-pub(super) enum Role {
-    /// The one that negotiates.
-    Primary(Box<Primary>),
-    /// A sub-channel, by its number.
-    Sub(u16),
-}
 
 /// Why reading stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,73 +64,6 @@ fn fault(reason: impl Into<String>) -> ChannelFault {
     ChannelFault::Protocol {
         device: "network adapter",
         reason: reason.into(),
-    }
-}
-
-impl Role {
-    pub(super) fn primary(protocol: Protocol, shared: &Shared) -> Self {
-        Self::Primary(Box::new(Primary {
-            protocol,
-            control: Control::new(shared),
-            distributor: Distributor::default(),
-            to_offer: None,
-            owes_table: false,
-        }))
-    }
-
-    fn index(&self) -> u16 {
-        match self {
-            Self::Primary(_) => 0,
-            Self::Sub(index) => *index,
-        }
-    }
-}
-
-impl Primary {
-    fn lend_receive_buffer(&mut self, memory: Option<LentMemory>, shared: &Shared) -> Message {
-        let mtu = self.protocol.mtu();
-        let buffer = memory.and_then(|memory| ReceiveBuffer::new(memory, mtu));
-        let sections = buffer
-            .as_ref()
-            .map(|buffer| (buffer.section_size, buffer.section_count));
-        shared.buffers_mut().receive = buffer;
-        self.protocol.receive_buffer_lent(sections)
-    }
-
-    fn lend_send_buffer(&mut self, memory: Option<LentMemory>, shared: &Shared) -> Message {
-        let buffer = memory.and_then(SendBuffer::new);
-        let size = buffer.as_ref().map(|_| SEND_SECTION_SIZE);
-        shared.buffers_mut().send = buffer;
-        self.protocol.send_buffer_lent(size)
-    }
-
-    fn revoke_receive_buffer(&mut self, shared: &Shared) {
-        self.control.halt();
-        shared.publish(self.control.settings.clone());
-        // Waits until no other channel uses it.
-        let buffer = shared.buffers_mut().receive.take();
-        drop(buffer);
-    }
-
-    fn grant_sub_channels(&mut self, count: u16, shared: &Shared) -> Message {
-        let channels = count.saturating_add(1);
-        let buffers = shared.buffers();
-        let granted = buffers.receive.as_ref().and_then(|buffer| {
-            let mut pool = buffer.pool();
-            let least = SECTIONS_PER_CHANNEL * u32::from(channels);
-            if count != 0 && pool.data_sections() < least {
-                return None;
-            }
-            pool.set_channels(channels);
-            Some(count)
-        });
-        drop(buffers);
-        if granted.is_some() && count != 0 {
-            self.control.channels = channels;
-            self.to_offer = Some(count);
-            self.owes_table = true;
-        }
-        self.protocol.sub_channels_granted(granted)
     }
 }
 
@@ -374,11 +283,26 @@ impl NetworkChannel {
                 self.control_bytes.clear();
                 let is_read = self.stream.read(memory, 0, length, &mut self.control_bytes);
                 drop(buffers);
-                if is_read {
-                    self.control()
-                } else {
-                    Ok(Status::FAIL)
+                if !is_read {
+                    return Ok(Status::FAIL);
                 }
+                let Role::Primary(primary) = &mut self.role else {
+                    return Ok(Status::FAIL);
+                };
+                let status = primary
+                    .control(
+                        &self.control_bytes,
+                        &mut self.outbox,
+                        &shared,
+                        &self.counters,
+                    )
+                    .map_err(|TooManyReplies| {
+                        fault(format!(
+                            "more than {MAX_REPLIES} control messages wait to be read"
+                        ))
+                    })?;
+                self.refresh();
+                Ok(status)
             }
             _ => {
                 self.counters.malformed.increment();
@@ -387,87 +311,13 @@ impl NetworkChannel {
         }
     }
 
-    /// Takes the control message that has been read.
-    fn control(&mut self) -> Result<Status, ChannelFault> {
-        let Role::Primary(primary) = &mut self.role else {
-            return Ok(Status::FAIL);
-        };
-        self.counters.control_messages.increment();
-        let control = &mut primary.control;
-        if !control.settings.is_operational {
-            let protocol = &primary.protocol;
-            let settings = &mut control.settings;
-            settings.mtu = protocol.mtu();
-            settings.capabilities = protocol.capabilities();
-            if let Some(version) = protocol.version() {
-                settings.version = version;
-            }
-            if let Some(version) = protocol.ndis_version() {
-                control.ndis_version = version;
-            }
-        }
-        let Some(handled) = control.handle(&self.control_bytes, &self.shared) else {
-            self.counters.malformed.increment();
-            return Ok(Status::FAIL);
-        };
-        if self.outbox.replies() + handled.replies.len() > MAX_REPLIES {
-            return Err(fault(format!(
-                "more than {MAX_REPLIES} control messages wait to be read"
-            )));
-        }
-        for reply in handled.replies {
-            self.outbox.reply(reply);
-        }
-        if handled.has_changed {
-            self.shared.publish(control.settings.clone());
-            self.refresh();
-        }
-        Ok(Status::SUCCESS)
-    }
-
-    /// Tells the guest of its link, if it is to be told; returns when it is to be told something later.
-    fn tell_link(&mut self, now: u64) -> Option<u64> {
+    /// Tells the guest what it is to be told; returns when it is to be told something later.
+    fn tell(&mut self, now: u64) -> Option<u64> {
         let Role::Primary(primary) = &mut self.role else {
             return None;
         };
-        if !primary.control.settings.is_operational {
-            return None;
-        }
-        let link = &mut primary.control.link;
-        if self.shared.take_network_change() {
-            link.note_change();
-        }
-        let is_up = self.shared.is_link_up();
-        if let Some(indication) = link.due(is_up, now)
-            && self.outbox.replies() < MAX_REPLIES
-        {
-            link.tell(indication, now);
-            self.outbox.reply(control::indication(indication));
-            self.counters.link_indications.increment();
-        }
-        link.deadline(is_up, now)
-    }
-
-    /// Tells the guest how to spread what it sends, once all of its channels are open.
-    fn tell_table(&mut self) {
-        let Role::Primary(primary) = &mut self.role else {
-            return;
-        };
-        if !primary.owes_table || primary.to_offer.is_some() {
-            return;
-        }
-        let channels = u32::from(primary.control.channels);
-        if self.shared.open_channels().len() as u32 != channels {
-            return;
-        }
-        primary.owes_table = false;
-        let mut queues = [0; INDIRECTION_ENTRIES];
-        for (place, queue) in queues.iter_mut().enumerate() {
-            *queue = place as u32 % channels;
-        }
-        let table = IndirectionTable::new(queues);
-        self.outbox
-            .send_in_band(Message::new(&table, self.settings.version));
+        primary.tell_table(&mut self.outbox, &self.shared, self.settings.version);
+        primary.tell_link(now, &mut self.outbox, &self.shared, &self.counters)
     }
 
     /// Takes frames from the back end.
@@ -556,8 +406,7 @@ impl VspChannel for NetworkChannel {
                     return Err(fault);
                 }
             };
-            let due = self.tell_link(io.now);
-            self.tell_table();
+            let due = self.tell(io.now);
             // Completions before frames: they are what the guest waits for.
             self.send(io)?;
             let distributed = self.distribute();

@@ -45,6 +45,7 @@ mod link;
 mod offload;
 mod oid;
 mod outbox;
+mod primary;
 pub mod protocol;
 mod scaling;
 mod sections;

@@ -21,9 +21,12 @@
 //! ```
 
 mod channel;
+mod control;
+mod frames;
 mod guest;
 mod machine;
 
 pub use channel::{PacketKind, ReceivedPacket, TestChannel};
-pub use guest::{Guest, ReceivedFrame, Shape};
+pub use frames::Shape;
+pub use guest::{Guest, ReceivedFrame};
 pub use machine::Machine;

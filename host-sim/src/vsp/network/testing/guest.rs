@@ -4,17 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use vmbus_core::packet::{GpaRange, OutgoingKind, TransferRange};
-use vsc_net::wire::ndis::Oid;
 use vsc_net::wire::nvsp::{
     Body, ChannelType, Init, InitComplete, Message, MessageType, NO_SECTION, NdisConfig,
     NdisVersion, RECEIVE_BUFFER_ID, ReceiveBufferComplete, RndisPacket, RndisPacketComplete,
     SendBuffer, SendBufferComplete, Status, SubChannelComplete, SubChannelRequest, Version,
 };
-use vsc_net::wire::rndis::{
-    self, InitializeRequest, PER_PACKET_INFO_ROOM, PacketHeader, PacketInfo, PacketLayout, Reply,
-    Request,
-};
-use zerocopy::{FromBytes, IntoBytes};
+use vsc_net::wire::rndis::{self, PacketHeader, PacketInfo, PacketLayout, Reply};
+use zerocopy::FromBytes;
 
 use super::channel::{PacketKind, ReceivedPacket, TestChannel};
 use super::machine::Machine;
@@ -26,22 +22,9 @@ use crate::vsp::network::NetworkOptions;
 /// Pages of the receive buffer: 1 MiB.
 const RECEIVE_PAGES: u64 = 256;
 /// Pages of the send buffer: 256 KiB.
-const SEND_PAGES: u64 = 64;
+pub(super) const SEND_PAGES: u64 = 64;
 /// Pages for messages that are sent from where they lie.
 const MESSAGE_PAGES: u64 = 32;
-
-/// Where a guest puts the bytes of what it sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// In a section of the send buffer.
-    Section,
-    /// In pages of its own.
-    Direct,
-    /// Header in a section, frame in pages of its own.
-    Partial,
-    /// In pages of its own, the header split between two of them.
-    SplitHeader,
-}
 
 /// A frame that a guest received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,9 +63,9 @@ pub struct Guest {
     pub send_buffer: u64,
     /// First frame of the pages for messages.
     pub message_pages: u64,
-    replies: VecDeque<Vec<u8>>,
+    pub(super) replies: VecDeque<Vec<u8>>,
     completions: Vec<ReceivedPacket>,
-    next_id: u64,
+    pub(super) next_id: u64,
 }
 
 impl Guest {
@@ -404,7 +387,7 @@ impl Guest {
         self.send_rndis(0, ChannelType::CONTROL, NO_SECTION, 0, &[range])
     }
 
-    fn message_frames(&self, offset: usize, length: usize) -> Vec<u64> {
+    pub(super) fn message_frames(&self, offset: usize, length: usize) -> Vec<u64> {
         let first = self.message_pages + (offset as u64) / PAGE_SIZE;
         let end = self.message_pages * PAGE_SIZE + (offset + length) as u64;
         (first..end.div_ceil(PAGE_SIZE)).collect()
@@ -447,109 +430,6 @@ impl Guest {
         Ok(Status(complete.status.get()))
     }
 
-    /// Sends a control message and returns the answer's bytes.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn request(&mut self, request: &Request<'_>) -> Vec<u8> {
-        let mut bytes = vec![0; 8192];
-        let length = request.emit(&mut bytes).expect("room").len();
-        let status = self.send_control(&bytes[..length]).expect("a sound device");
-        assert_eq!(status, Status::SUCCESS, "{request:?}");
-        self.work(0).expect("a sound device");
-        self.replies.pop_front().expect("an answer")
-    }
-
-    /// Takes an answer that has come without being waited for.
-    pub fn take_reply(&mut self) -> Option<Vec<u8>> {
-        self.replies.pop_front()
-    }
-
-    /// Initialises RNDIS.
-    ///
-    /// # Panics
-    /// If it fails.
-    pub fn initialize(&mut self) {
-        let answer = self.request(&Request::Initialize(InitializeRequest {
-            request_id: 1.into(),
-            major_version: 1.into(),
-            minor_version: 0.into(),
-            max_transfer_size: 0x4000.into(),
-        }));
-        let Ok(Reply::InitializeComplete(complete)) = Reply::parse(&answer) else {
-            panic!("{answer:?}")
-        };
-        assert_eq!(complete.status.get(), 0);
-        assert_eq!(complete.max_packets_per_message.get(), 8);
-        assert_eq!(complete.packet_alignment_factor.get(), 3);
-    }
-
-    /// Asks an OID.
-    ///
-    /// # Errors
-    /// The status that the host refuses with.
-    ///
-    /// # Panics
-    /// If there is no answer.
-    pub fn query(&mut self, oid: Oid, information: &[u8]) -> Result<Vec<u8>, rndis::Status> {
-        let id = self.fresh_id() as u32;
-        let answer = self.request(&Request::Query {
-            request_id: id,
-            oid,
-            information,
-        });
-        match Reply::parse(&answer) {
-            Ok(Reply::QueryComplete {
-                request_id,
-                status,
-                information,
-            }) if request_id == id => {
-                if status == rndis::Status::SUCCESS {
-                    Ok(information.to_vec())
-                } else {
-                    assert!(information.is_empty());
-                    Err(status)
-                }
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Asks an OID that is answered by a word.
-    ///
-    /// # Panics
-    /// If it is not.
-    pub fn query_word(&mut self, oid: Oid) -> u32 {
-        let answer = self.query(oid, &[0; 4]).expect("an answer");
-        u32::from_le_bytes(answer.try_into().expect("a word"))
-    }
-
-    /// Sets an OID.
-    ///
-    /// # Panics
-    /// If there is no answer.
-    pub fn set(&mut self, oid: Oid, information: &[u8]) -> rndis::Status {
-        let id = self.fresh_id() as u32;
-        let answer = self.request(&Request::Set {
-            request_id: id,
-            oid,
-            information,
-        });
-        match Reply::parse(&answer) {
-            Ok(Reply::SetComplete { request_id, status }) if request_id == id => status,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Says which frames the guest wants.
-    ///
-    /// # Panics
-    /// If that is refused.
-    pub fn set_filter(&mut self, filter: u32) {
-        let status = self.set(Oid::GEN_CURRENT_PACKET_FILTER, &filter.to_le_bytes());
-        assert_eq!(status, rndis::Status::SUCCESS);
-    }
-
     /// Asks for sub-channels and opens those granted; returns how many.
     ///
     /// # Panics
@@ -571,128 +451,5 @@ impl Guest {
         }
         self.work(0).expect("a sound device");
         granted
-    }
-
-    /// A frame from this guest.
-    #[must_use]
-    pub fn frame(&self, destination: [u8; 6], payload: &[u8]) -> Vec<u8> {
-        let mut frame = destination.to_vec();
-        frame.extend(self.machine.handle.address().0);
-        // A type that nobody speaks.
-        frame.extend([0x88, 0xB5]);
-        frame.extend(payload);
-        frame
-    }
-
-    /// The RNDIS message of a frame, without padding.
-    #[must_use]
-    pub fn packet(frame: &[u8], info: &PacketInfo) -> Vec<u8> {
-        let mut elements = [0; PER_PACKET_INFO_ROOM];
-        let length = info.emit(&mut elements).unwrap_or(0);
-        let data_start = 44 + length as u32;
-        let header = PacketHeader::new(
-            data_start + frame.len() as u32,
-            length as u32,
-            data_start,
-            frame.len() as u32,
-        );
-        [header.as_bytes(), &elements[..length], frame].concat()
-    }
-
-    /// Sends a frame; whether the host took it.
-    ///
-    /// # Panics
-    /// If the device finds a fault, or there is no completion.
-    pub fn transmit(
-        &mut self,
-        channel: usize,
-        frame: &[u8],
-        info: &PacketInfo,
-        shape: Shape,
-    ) -> bool {
-        let packet = Self::packet(frame, info);
-        self.transmit_bytes(channel, &packet, packet.len() - frame.len(), shape)
-    }
-
-    /// Sends bytes as one message of packets, of which the first `header` are the last one's header; whether the host
-    /// took it.
-    ///
-    /// # Panics
-    /// If the device finds a fault, or there is no completion.
-    pub fn transmit_bytes(
-        &mut self,
-        channel: usize,
-        bytes: &[u8],
-        header: usize,
-        shape: Shape,
-    ) -> bool {
-        // Another section each time.
-        let sections = (SEND_PAGES * PAGE_SIZE) as u32 / self.send_section_size.max(1);
-        let section = self.next_id as u32 % sections.max(1);
-        let section_address =
-            self.send_buffer * PAGE_SIZE + u64::from(section * self.send_section_size);
-        let memory = self.machine.memory.clone();
-        let messages = self.message_pages * PAGE_SIZE;
-        let status = match shape {
-            Shape::Section => {
-                memory.write(section_address, bytes).expect("RAM");
-                self.send_rndis(channel, ChannelType::DATA, section, bytes.len() as u32, &[])
-            }
-            Shape::Direct => {
-                memory.write(messages + 100, bytes).expect("RAM");
-                let frames = self.message_frames(100, bytes.len());
-                let range = GpaRange {
-                    byte_count: bytes.len() as u32,
-                    byte_offset: 100,
-                    page_frames: &frames,
-                };
-                self.send_rndis(channel, ChannelType::DATA, NO_SECTION, 0, &[range])
-            }
-            Shape::Partial => {
-                memory
-                    .write(section_address, &bytes[..header])
-                    .expect("RAM");
-                memory
-                    .write(messages + 4000, &bytes[header..])
-                    .expect("RAM");
-                let frames = self.message_frames(4000, bytes.len() - header);
-                let range = GpaRange {
-                    byte_count: (bytes.len() - header) as u32,
-                    byte_offset: 4000,
-                    page_frames: &frames,
-                };
-                self.send_rndis(channel, ChannelType::DATA, section, header as u32, &[range])
-            }
-            Shape::SplitHeader => {
-                // One page for each range, as old guests make them; the header's first 20 bytes end a page.
-                memory.write(messages + 4076, bytes).expect("RAM");
-                let frames = self.message_frames(4076, bytes.len());
-                let mut ranges = Vec::new();
-                let (mut offset, mut left) = (4076u32, bytes.len() as u32);
-                for frame in frames.chunks(1) {
-                    let count = left.min(PAGE_SIZE as u32 - offset);
-                    ranges.push(GpaRange {
-                        byte_count: count,
-                        byte_offset: offset,
-                        page_frames: frame,
-                    });
-                    left -= count;
-                    offset = 0;
-                }
-                self.send_rndis(channel, ChannelType::DATA, NO_SECTION, 0, &ranges)
-            }
-        };
-        status.expect("a sound device") == Status::SUCCESS
-    }
-
-    /// Polls a channel and takes the frames that it has received.
-    ///
-    /// # Panics
-    /// If the device finds a fault.
-    pub fn receive(&mut self, channel: usize) -> Vec<ReceivedFrame> {
-        self.work(channel).expect("a sound device");
-        // What has been read has made room.
-        self.work(channel).expect("a sound device");
-        self.frames[channel].drain(..).collect()
     }
 }
