@@ -34,7 +34,7 @@ impl Machine {
         let chords = request.keys.iter().map(|text| chord(text));
         let chords: Vec<_> = chords
             .collect::<Result<_, _>>()
-            .map_err(|word| ControlError::new(ErrorKind::Invalid, format!("no key '{word}'")))?;
+            .map_err(|error| ControlError::new(ErrorKind::Invalid, error))?;
         for keys in chords {
             keyboard.chord(&keys)?;
         }
