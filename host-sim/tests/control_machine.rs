@@ -263,6 +263,9 @@ fn adapters_come_and_go() {
         .ask(json!({"verb": "nic", "operation": "list"}))
         .unwrap();
     assert_eq!(list[3]["is_cable_in"], false);
+    stage
+        .ask(json!({"verb": "nic", "operation": "remove", "index": 7}))
+        .unwrap();
     assert_eq!(
         stage.kind(json!({"verb": "nic", "operation": "add", "nic": "ether"})),
         ErrorKind::Invalid
