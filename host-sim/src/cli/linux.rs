@@ -12,7 +12,7 @@ use host_sim::boot::linux::{Kernel, LinuxBoot};
 use host_sim::host::Host;
 use host_sim::hv::{CrashMessage, CrashReport, HvEvent};
 use host_sim::memory::GuestMemory;
-use host_sim::partition::kvm::{Failure, KvmConfig, Outcome, Partition, Platform, Running};
+use host_sim::partition::kvm::{self, Failure, KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::Feeder;
 
 use super::Error;
@@ -245,6 +245,12 @@ fn conclude(outcome: &Outcome) -> Result<(), Error> {
     say!("host-sim: {outcome}");
     match outcome {
         Outcome::PoweredOff { status: 0 } | Outcome::ResetRequested { .. } => Ok(()),
+        Outcome::Failed {
+            failure: Failure::KvmInternal { .. },
+            ..
+        } if kvm::probe().is_ok_and(|probe| probe.emulates()) => Err(Error::failed(
+            "the guest failed: this machine's KVM only emulates, and not every instruction of a stock kernel",
+        )),
         _ => Err(Error::failed("the guest failed")),
     }
 }
