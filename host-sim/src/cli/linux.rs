@@ -16,7 +16,7 @@ use host_sim::host::{Host, Screen};
 use host_sim::hv::{CrashMessage, CrashReport, Hv, HvEvent};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::device_memory::DeviceMemoryMapper;
-use host_sim::partition::kvm::{Failure, KvmConfig, Outcome, Partition, Platform, Running};
+use host_sim::partition::kvm::{self, Failure, KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::Feeder;
 use host_sim::vsp::video::VideoOptions;
 
@@ -324,6 +324,12 @@ fn conclude(outcome: &Outcome) -> Result<(), Error> {
     say!("host-sim: {outcome}");
     match outcome {
         Outcome::PoweredOff { status: 0 } | Outcome::ResetRequested { .. } => Ok(()),
+        Outcome::Failed {
+            failure: Failure::KvmInternal { .. },
+            ..
+        } if kvm::probe().is_ok_and(|probe| probe.emulates()) => Err(Error::failed(
+            "the guest failed: this machine's KVM only emulates, and not every instruction of a stock kernel",
+        )),
         _ => Err(Error::failed("the guest failed")),
     }
 }
