@@ -68,6 +68,7 @@ pub(crate) fn run(bytes: &[u8]) {
     let _ = handle.add_lun(0, raw_disk(false));
     let _ = handle.add_lun(1, dynamic_disk());
     let _ = handle.add_lun(2, raw_disk(true));
+    let _ = handle.add_drive(3, Some(raw_disk(true)));
     let primary = Channel::open(&memory, 0, RING_PAGES, &mut controller, 0);
     let index = u16::from(kind & SUB_CHANNEL != 0);
     // Without a sub-channel, this is a second primary channel, which is refused.

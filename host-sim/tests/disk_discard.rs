@@ -2,15 +2,17 @@
 
 mod disk_support;
 
-use std::sync::Arc;
+use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use disk_support::*;
 use host_sim::disk::check::check;
 use host_sim::disk::vhd::{CreateOptions, Kind, VhdDisk, create_file};
 use host_sim::disk::{
-    DiskError, DiskImage, FaultyDisk, MemoryStorage, OpenOptions, Overlay, Storage, StorageChange,
-    check_path, open,
+    DiskError, DiskImage, FaultyDisk, MemoryStorage, OpenOptions, Overlay, RawDisk, RawOptions,
+    Scatter, Storage, StorageChange, check_path, open,
 };
 
 /// Sectors in a block of [`SMALL_BLOCK`].
@@ -241,8 +243,7 @@ fn files_give_space_back() {
         create_file(&path, &CreateOptions::new(8 * MIB, kind)).unwrap();
         let disk = open(&path, &OpenOptions::default()).unwrap();
         if !disk.info().discard {
-            println!("skipped: the file system has no holes");
-            return;
+            return skip("holes", "the file system has none");
         }
         disk.write_bytes(0, &vec![0x5A; 8 << 20]).unwrap();
         disk.flush().unwrap();
@@ -284,4 +285,83 @@ fn granularity_and_read_only_images() {
         })));
     assert!(!disk.info().discard);
     assert_eq!(disk.discard(0, 4096), Err(DiskError::ReadOnly));
+}
+
+/// A host's device that forgets ranges without making them zeros.
+#[derive(Default)]
+struct Forgetful {
+    bytes: MemoryStorage,
+    forgotten: Mutex<Vec<(u64, u64)>>,
+}
+
+impl Storage for Forgetful {
+    fn read_at(&self, offset: u64, into: Scatter<'_>) -> io::Result<()> {
+        self.bytes.read_at(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, from: Scatter<'_>) -> io::Result<()> {
+        self.bytes.write_at(offset, from)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.bytes.flush()
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.bytes.size()
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.bytes.set_size(size)
+    }
+
+    fn punch(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        panic!("would be written as zeros")
+    }
+
+    fn can_punch(&self) -> bool {
+        false
+    }
+
+    fn forget(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.forgotten.lock().unwrap().push((offset, length));
+        Ok(())
+    }
+
+    fn can_forget(&self) -> bool {
+        true
+    }
+
+    fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {
+        Ok(Some(within))
+    }
+}
+
+/// Where the host only forgets, discarding promises no zeros, and never turns into writing them.
+#[test]
+fn what_is_forgotten_is_not_called_zeros() {
+    let storage = Arc::new(Forgetful::default());
+    storage.set_size(64 * SECTOR).unwrap();
+    let options = RawOptions {
+        logical_sector_size: 512,
+        physical_sector_size: 512,
+        read_only: false,
+        identity: [0; 16],
+        discard: true,
+    };
+    let disk = RawDisk::new(Arc::clone(&storage), options).unwrap();
+    assert!(disk.info().discard && !disk.info().discard_reads_zero);
+    discard(&disk, 3, 5);
+    assert_eq!(
+        *storage.forgotten.lock().unwrap(),
+        [(3 * SECTOR, 5 * SECTOR)]
+    );
+    let unwanted = RawOptions {
+        discard: false,
+        ..options
+    };
+    let disk = RawDisk::new(Arc::clone(&storage), unwanted).unwrap();
+    assert!(!disk.info().discard);
+    discard(&disk, 3, 5);
+    assert_eq!(storage.forgotten.lock().unwrap().len(), 1);
 }

@@ -5,7 +5,6 @@ mod disk_support;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use disk_support::*;
 use host_sim::disk::vhd::{CreateOptions, DEFAULT_BLOCK_SIZE, Kind, VhdError, create_file};
@@ -391,68 +390,4 @@ fn existing_files_are_not_overwritten() {
     let path = directory.path().join("bad");
     create_file(&path, &CreateOptions::new(1000, Kind::Fixed)).unwrap_err();
     assert!(!path.exists());
-}
-
-/// A loop device that goes when it is closed.
-struct LoopDevice {
-    path: PathBuf,
-    _open: File,
-}
-
-impl LoopDevice {
-    /// `None`, after saying so, where they can't be had.
-    fn new(image: &Path) -> Option<Self> {
-        let losetup = |arguments: &[&str]| {
-            let output = Command::new("losetup").args(arguments).output().ok()?;
-            let name = String::from_utf8(output.stdout).ok()?;
-            output.status.success().then(|| PathBuf::from(name.trim()))
-        };
-        let device = losetup(&["--find", "--show", text(image)]).and_then(|path| {
-            let open = File::open(&path);
-            // While it is open, this only asks to free it when it is closed.
-            losetup(&["--detach", text(&path)])?;
-            Some(Self {
-                path,
-                _open: open.ok()?,
-            })
-        });
-        if device.is_none() {
-            skip("loop devices", "there are none");
-        }
-        device
-    }
-}
-
-#[test]
-fn block_devices_are_raw_disks() {
-    let directory = tempfile::tempdir().unwrap();
-    let image = vhd(directory.path(), "vhd", 4 << 20, Kind::Fixed);
-    let Some(device) = LoopDevice::new(&image) else {
-        return;
-    };
-    let as_vhd = OpenOptions {
-        format: FormatChoice::Vhd,
-        ..read_only()
-    };
-    assert!(matches!(
-        open(&device.path, &as_vhd).map(|_| ()).unwrap_err().reason,
-        OpenReason::Vhd(VhdError::Unsupported(_))
-    ));
-    let as_raw = OpenOptions {
-        format: FormatChoice::Raw,
-        ..writable()
-    };
-    let disk = open(&device.path, &as_raw).unwrap();
-    assert_eq!(disk.info().size, (4 << 20) + 512);
-    assert!(disk.info().physical_sector_size.is_power_of_two());
-    disk.write_bytes(8 * 512, &stamped(8, 1)).unwrap();
-    disk.flush().unwrap();
-    let mut sector = [0; 512];
-    disk.read_bytes(8 * 512, &mut sector).unwrap();
-    assert_eq!(version_of(8, &sector), 1);
-    assert_eq!(disk.next_data(512).unwrap(), Some(512..disk.info().size));
-    disk.discard(8 * 512, 512).unwrap();
-    disk.read_bytes(8 * 512, &mut sector).unwrap();
-    assert_eq!(version_of(8, &sector), 0);
-    assert!(open(&device.path, &read_only()).is_err());
 }

@@ -1,6 +1,7 @@
 //! Back ends, each with what is at its other end. Those that the machine does not permit are skipped by name.
 
 mod network_support;
+mod skip;
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -20,6 +21,7 @@ use host_sim::net::{
     SendError,
 };
 use network_support::{Packet, STRANGER, pattern};
+use skip::skip;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -146,11 +148,11 @@ fn passt_as_a_child_ends_with_its_adapter_and_its_death_is_seen() {
 #[test]
 fn the_real_passt_answers_arp() {
     if Passt::find().is_none() {
-        return println!("skipped: passt is not installed");
+        return skip("passt", "not installed");
     }
     let passt = match Passt::spawn() {
         Ok(passt) => passt,
-        Err(error) => return println!("skipped: {error}"),
+        Err(error) => return skip("passt", &error.to_string()),
     };
     // passt answers for every address but the guest's own.
     let mut request = vec![0xFF; 6];
@@ -172,7 +174,7 @@ fn the_real_passt_answers_arp() {
         }
     };
     if !answered && !passt.link().is_up {
-        return println!("skipped: passt does not run here (no network, or not permitted)");
+        return skip("passt", "it does not run here (no network, or not permitted)");
     }
     assert!(answered);
 }
@@ -284,7 +286,7 @@ fn tap() -> Option<Tap> {
     match Tap::open("viridian%d") {
         Ok(tap) => Some(tap),
         Err(error) => {
-            println!("skipped: {error}");
+            skip("TAP", &error.to_string());
             None
         }
     }
@@ -318,7 +320,7 @@ fn a_tap_interface_carries_frames_with_their_offloads() {
         std::fs::read_to_string(format!("/sys/class/net/{name}/address")).ok(),
         ip(&["addr", "add", "10.97.0.1/24", "dev", &name]) && ip(&["link", "set", &name, "up"]),
     ) else {
-        return println!("skipped: the interface {name} cannot be configured here");
+        return skip("TAP", "the interface cannot be configured here");
     };
     let own: MacAddress = own.trim().parse().unwrap();
     let socket = std::net::UdpSocket::bind("10.97.0.1:4242").unwrap();

@@ -16,6 +16,10 @@ fn machine() -> Machine {
         .add_lun(0, Arc::new(MemoryDisk::new(1 << 16)))
         .unwrap();
     machine
+        .handle
+        .add_drive(1, Some(Arc::new(MemoryDisk::new(1 << 16))))
+        .unwrap();
+    machine
 }
 
 proptest! {
@@ -41,7 +45,7 @@ proptest! {
             // A header that is likely to be looked at further.
             if plausible && bytes.len() > 30 {
                 bytes[..4].copy_from_slice(&3u32.to_le_bytes());
-                bytes[19] = 0;
+                bytes[19] &= 1;
                 bytes[20] = 16;
                 bytes[25..28].fill(0);
             }

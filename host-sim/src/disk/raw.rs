@@ -54,7 +54,9 @@ impl<S: Storage> RawDisk<S> {
                 sector_size: sector,
             });
         }
-        let discard = options.discard && !options.read_only && storage.can_punch();
+        let wanted = options.discard && !options.read_only;
+        let zeroes = wanted && storage.can_punch();
+        let discard = zeroes || (wanted && storage.can_forget());
         Ok(Self {
             storage,
             info: DiskInfo {
@@ -65,7 +67,7 @@ impl<S: Storage> RawDisk<S> {
                 identity: options.identity,
                 format: ImageFormat::Raw,
                 discard,
-                discard_reads_zero: discard,
+                discard_reads_zero: zeroes,
                 volatile_cache: !options.read_only,
             },
             poison: Poison::default(),
@@ -155,9 +157,12 @@ impl<S: Storage> DiskImage for RawDisk<S> {
         if !self.info.discard {
             return Ok(());
         }
-        self.storage
-            .punch(offset, length)
-            .map_err(|error| DiskError::from_io("discard", offset, &error))
+        let done = if self.info.discard_reads_zero {
+            self.storage.punch(offset, length)
+        } else {
+            self.storage.forget(offset, length)
+        };
+        done.map_err(|error| DiskError::from_io("discard", offset, &error))
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {

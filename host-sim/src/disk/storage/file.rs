@@ -9,6 +9,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use nix::fcntl::FallocateFlags;
 use nix::unistd::{Whence, lseek64};
 
+use super::limits::{self, DeviceLimits};
 use super::{Scatter, Storage};
 
 /// Slices handed to the kernel in one call. Below its limit of 1024, to keep the array on the stack.
@@ -21,7 +22,8 @@ const ZERO_CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
-    block_device: bool,
+    /// What it can if it is a block device.
+    device: Option<DeviceLimits>,
 }
 
 /// Which way bytes move.
@@ -37,8 +39,12 @@ impl FileStorage {
     /// # Errors
     /// The host can't tell what sort of file this is.
     pub fn new(file: File) -> io::Result<Self> {
-        let block_device = file.metadata()?.file_type().is_block_device();
-        Ok(Self { file, block_device })
+        let device = if file.metadata()?.file_type().is_block_device() {
+            Some(DeviceLimits::of(&file)?)
+        } else {
+            None
+        };
+        Ok(Self { file, device })
     }
 
     /// The file.
@@ -50,7 +56,7 @@ impl FileStorage {
     /// Whether this is a block device, whose size is fixed.
     #[must_use]
     pub fn is_block_device(&self) -> bool {
-        self.block_device
+        self.device.is_some()
     }
 
     /// Locks the file, against all other use if `writable`, else against writers, until this is dropped.
@@ -157,7 +163,7 @@ impl Storage for FileStorage {
     }
 
     fn size(&self) -> io::Result<u64> {
-        if self.block_device {
+        if self.is_block_device() {
             let end = lseek64(self.file.as_fd(), 0, Whence::SeekEnd)?;
             u64::try_from(end).map_err(io::Error::other)
         } else {
@@ -189,9 +195,25 @@ impl Storage for FileStorage {
         }
     }
 
+    fn forget(&self, offset: u64, length: u64) -> io::Result<()> {
+        match self.device {
+            Some(limits) if !limits.zeroes && length != 0 => {
+                limits::forget(&self.file, offset, length)
+            }
+            _ => self.punch(offset, length),
+        }
+    }
+
+    fn can_forget(&self) -> bool {
+        match self.device {
+            Some(limits) => limits.zeroes || limits.forgets,
+            None => self.can_punch(),
+        }
+    }
+
     fn can_punch(&self) -> bool {
-        if self.block_device {
-            return true;
+        if let Some(limits) = self.device {
+            return limits.zeroes;
         }
         let Ok(end) = self.size().map(|size| size.next_multiple_of(1 << 16)) else {
             return false;

@@ -1,6 +1,7 @@
 //! The bytes under an image: a host file, or memory that stands in for one.
 
 mod file;
+mod limits;
 mod lock;
 mod memory;
 mod power_cut;
@@ -64,6 +65,19 @@ pub trait Storage: Send + Sync {
         true
     }
 
+    /// Gives a range's space back without a promise about what it then holds.
+    ///
+    /// # Errors
+    /// The host's failure, or it [can't](Self::can_forget).
+    fn forget(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.punch(offset, length)
+    }
+
+    /// Whether forgetting gives space back. Changes no byte.
+    fn can_forget(&self) -> bool {
+        self.can_punch()
+    }
+
     /// First range in `within` that may hold something else than zeros.
     ///
     /// # Errors
@@ -119,6 +133,14 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     fn can_punch(&self) -> bool {
         (**self).can_punch()
+    }
+
+    fn forget(&self, offset: u64, length: u64) -> io::Result<()> {
+        (**self).forget(offset, length)
+    }
+
+    fn can_forget(&self) -> bool {
+        (**self).can_forget()
     }
 
     fn next_data(&self, within: Range<u64>) -> io::Result<Option<Range<u64>>> {

@@ -203,7 +203,9 @@ impl OpticalDrive {
             }
             _ => {}
         }
-        if let Some(sense) = self.reports.take_attention() {
+        // Linux takes a MODE SENSE that fails for one without data: what it was told would be lost.
+        let reports_attention = !matches!(command, Command::ModeSense { .. });
+        if reports_attention && let Some(sense) = self.reports.take_attention() {
             return Outcome::Check(sense);
         }
         match *command {

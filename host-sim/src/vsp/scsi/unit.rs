@@ -163,9 +163,13 @@ impl LogicalUnit {
 
     #[inline]
     fn dispatch(&self, command: &Command, data: &DataBuffer<'_>) -> Outcome {
+        // Linux takes a MODE SENSE that fails for one without data: what it was told would be lost.
         let reports_attention = !matches!(
             command,
-            Command::Inquiry { .. } | Command::ReportLuns { .. } | Command::RequestSense { .. }
+            Command::Inquiry { .. }
+                | Command::ReportLuns { .. }
+                | Command::RequestSense { .. }
+                | Command::ModeSense { .. }
         );
         if reports_attention && let Some(sense) = self.reports.take_attention() {
             return Outcome::Check(sense);

@@ -90,6 +90,9 @@ pub struct StorageHandle {
 impl StorageHandle {
     /// Plugs a disk in and tells the guest.
     ///
+    /// A guest looks at its units in its own time. One that has not yet noticed that another disk is gone from this
+    /// number takes the new one for it, so a number is best used again only when the guest has let go of it.
+    ///
     /// # Errors
     /// The number is taken or out of range, or the image unsuitable.
     pub fn add_lun(&self, lun: u8, image: Arc<dyn DiskImage>) -> Result<(), LunError> {

@@ -248,3 +248,14 @@ fn any_command_ends() {
         })
         .unwrap();
 }
+
+/// A guest that cannot see MODE SENSE fail is told by the next command.
+#[test]
+fn mode_sense_leaves_attentions_to_others() {
+    let unit = unit(info());
+    unit.raise(UnitAttention::CapacityChanged);
+    assert!(read(&unit, &[0x1A, 0, 0x3F, 0, 255, 0], 255).is_ok());
+    assert!(read(&unit, &[0x5A, 0, 8, 0, 0, 0, 0, 0, 255, 0], 255).is_ok());
+    assert_eq!(triple(run(&unit, &[0; 6])), (6, 0x2A, 9));
+    assert!(run(&unit, &[0; 6]).is_good());
+}

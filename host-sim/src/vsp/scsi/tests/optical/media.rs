@@ -211,3 +211,40 @@ fn unsuitable_media_are_refused() {
     ));
     assert_eq!(tell(&drive, &READY), Ok(()), "the old one stays");
 }
+
+proptest::proptest! {
+    /// Any command in any state of the drive: as much data as there is room for, nothing behind it, and a failure
+    /// leaves the buffer alone.
+    #[test]
+    fn any_command_ends(
+        commands in proptest::collection::vec(
+            (0usize..24, proptest::prelude::any::<[u8; 16]>(), 0usize..5000, 0u8..4),
+            1..60,
+        ),
+    ) {
+        const OPCODES: [u8; 24] = [
+            0x00, 0x03, 0x12, 0x1A, 0x1B, 0x1E, 0x25, 0x28, 0xA8, 0x88, 0x35, 0x43, 0x46, 0x4A, 0x51,
+            0x52, 0x55, 0x5A, 0x5C, 0x9E, 0xAC, 0xAD, 0xBD, 0xB6,
+        ];
+        let drive = loaded();
+        for (opcode, mut command, room, act) in commands {
+            command[0] = OPCODES[opcode];
+            match act {
+                0 => drop(drive.eject(room % 2 == 0)),
+                1 => drop(drive.insert(medium(3), room % 2 == 0)),
+                _ => {}
+            }
+            if command[0] == 0x55 || command[0] == 0xB6 {
+                let _ = send(&drive, &command, &vec![0; room]);
+            } else if let Ok(reply) = ask(&drive, &command, room) {
+                assert!(reply.len() <= room);
+            }
+        }
+        let _ = drive.eject(true);
+        drive.release();
+        drive.insert(medium(5), false).unwrap();
+        let _ = tell(&drive, &READY);
+        tell(&drive, &[0x1B, 0, 0, 0, 1, 0]).unwrap();
+        assert_eq!(ask(&drive, &CAPACITY, 8).unwrap()[..4], [0, 0, 0, 99]);
+    }
+}
