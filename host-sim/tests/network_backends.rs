@@ -174,7 +174,10 @@ fn the_real_passt_answers_arp() {
         }
     };
     if !answered && !passt.link().is_up {
-        return skip("passt", "it does not run here (no network, or not permitted)");
+        return skip(
+            "passt",
+            "it does not run here (no network, or not permitted)",
+        );
     }
     assert!(answered);
 }

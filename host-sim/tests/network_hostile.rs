@@ -56,6 +56,37 @@ fn fault_55_a_guest_has_no_transfer_pages() {
     assert_fault(guest.work(0), "transfer pages");
 }
 
+/// The host's end of case 56: a list of ranges that says more than it has, or has no room before the payload.
+#[test]
+fn fault_56_range_lists_that_lie_about_themselves() {
+    use vmbus_core::ring::RingMemory;
+    for (offset8, count) in [
+        (3u16, 1u32),
+        (3, 0xFFFF),
+        (4, 2),
+        (4, u32::MAX),
+        (5, 0),
+        (2, 1),
+    ] {
+        let mut guest = Guest::open(options(), Pair::new(Capabilities::default()));
+        let mut body = vec![0; 48];
+        body[4..8].copy_from_slice(&count.to_le_bytes());
+        body[8..12].copy_from_slice(&100u32.to_le_bytes());
+        guest.channels[0]
+            .send(1, true, OutgoingKind::InBand, &body)
+            .unwrap();
+        // The first packet on the ring: made GPA-direct, its payload moved.
+        let ring = guest.channels[0].to_host.memory();
+        ring.write(0, &[9, 0]);
+        ring.write(2, &offset8.to_le_bytes());
+        let fault = guest.work(0).unwrap_err();
+        assert!(
+            matches!(fault, ChannelFault::Ring(_)),
+            "{offset8} {count:#x}: {fault}"
+        );
+    }
+}
+
 #[test]
 fn fault_57_packets_whose_parts_lie_outside_fail_alone() {
     let (mut guest, cable) = guest(Version::V6_1);

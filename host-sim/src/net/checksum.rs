@@ -113,3 +113,49 @@ pub fn complete(frame: &mut Frame) {
         let _ = fill_transport(&mut frame.bytes, &headers);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Header of the specification's section 21, with the length given.
+    fn frame(length: u16) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([8, 0, 0x45, 0]);
+        frame.extend(length.to_be_bytes());
+        frame.extend([0x12, 0x34, 0x40, 0, 0x40, 6, 0, 0, 10, 0, 0, 2, 10, 0, 0, 1]);
+        frame.resize(14 + usize::from(length), 0);
+        frame[14 + 20 + 12] = 0x50;
+        frame
+    }
+
+    #[test]
+    fn known_sums() {
+        let mut frame = frame(0x0FC8);
+        let headers = Headers::parse(&frame).unwrap();
+        fill_ipv4_header(&mut frame, &headers);
+        assert_eq!(frame[24..26], [0x04, 0xFA]);
+        assert!(is_ipv4_header_good(&frame, &headers));
+        assert_eq!(fold(pseudo_header(&headers, &frame, 0).unwrap()), 0x1409);
+        seed_transport(&mut frame, &headers).unwrap();
+        assert_eq!(frame[50..52], [0x23, 0xBD]);
+        // An odd last byte is the high half of a word.
+        assert_eq!(fold(sum(&[1, 2, 3])), 0x0402);
+        assert_eq!(fold(sum(&[0xFF; 9])), 0xFF00);
+        assert_eq!(fold(sum(&[])), 0);
+    }
+
+    #[test]
+    fn packets_without_a_checksum_are_neither_good_nor_bad() {
+        let mut frame = frame(60);
+        frame[23] = 1;
+        let headers = Headers::parse(&frame).unwrap();
+        assert_eq!(is_transport_good(&frame, &headers), None);
+        assert_eq!(fill_transport(&mut frame, &headers), None);
+        frame[23] = PROTOCOL_UDP;
+        let headers = Headers::parse(&frame).unwrap();
+        assert_eq!(is_transport_good(&frame, &headers), None, "zero is none");
+        frame[40] = 1;
+        assert_eq!(is_transport_good(&frame, &headers), Some(false));
+    }
+}

@@ -214,3 +214,83 @@ pub fn remove_vlan_tag(frame: &mut super::Frame) -> Option<u16> {
     frame.tag_removed();
     Some(tci)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An IPv6 packet with hop-by-hop options and a fragment header before UDP.
+    fn extended(fragment: u16) -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend([0x86, 0xDD, 0x60, 0, 0, 0, 0, 28, 0, 64]);
+        frame.extend([0; 32]);
+        frame.extend([44, 0, 0, 0, 0, 0, 0, 0]);
+        frame.extend([17, 0]);
+        frame.extend(fragment.to_be_bytes());
+        frame.extend([0, 0, 0, 1]);
+        frame.extend([1, 2, 3, 4, 0, 12, 0, 0, 9, 9, 9, 9]);
+        frame
+    }
+
+    #[test]
+    fn extensions_are_looked_behind() {
+        let whole = extended(0);
+        let headers = Headers::parse(&whole).unwrap();
+        assert_eq!((headers.transport, headers.protocol), (70, PROTOCOL_UDP));
+        assert_eq!(headers.ports(&whole), Some([1, 2, 3, 4].as_slice()));
+        for fragment in [0x0001, 0x0008, 0xFFF8] {
+            let part = extended(fragment);
+            let headers = Headers::parse(&part).unwrap();
+            assert!(headers.is_fragment);
+            assert_eq!(
+                (headers.ports(&part), headers.checksum_offset()),
+                (None, None)
+            );
+        }
+    }
+
+    #[test]
+    fn tags_are_taken_out_and_put_back() {
+        let mut frame = crate::net::Frame::new(extended(0));
+        frame.offload.checksum = Some(crate::net::PartialChecksum {
+            start: 70,
+            offset: 6,
+        });
+        let plain = frame.clone();
+        assert_eq!(remove_vlan_tag(&mut frame), None);
+        insert_vlan_tag(&mut frame, 0xA064);
+        assert_eq!(vlan_tag(&frame.bytes), Some(0xA064));
+        assert_eq!(frame.offload.checksum.unwrap().start, 74);
+        assert_eq!(Headers::parse(&frame.bytes).unwrap().transport, 74);
+        assert_eq!(remove_vlan_tag(&mut frame), Some(0xA064));
+        assert_eq!(frame, plain);
+    }
+
+    proptest! {
+        /// Whatever a frame holds, nothing is found outside of it.
+        #[test]
+        fn any_bytes_are_survived(
+            kind in prop_oneof![Just([8u8, 0]), Just([0x86, 0xDD]), Just([0x81, 0]), any::<[u8; 2]>()],
+            bytes in proptest::collection::vec(prop_oneof![Just(0u8), Just(0x45), Just(6), any::<u8>()], 0..120),
+        ) {
+            let mut frame = vec![2; 12];
+            frame.extend(kind);
+            frame.extend(bytes);
+            if let Some(headers) = Headers::parse(&frame) {
+                prop_assert!(headers.network < headers.transport && headers.transport <= headers.end);
+                prop_assert!(headers.end <= frame.len());
+                prop_assert!(headers.addresses(&frame).is_some());
+                let _ = (headers.ports(&frame), headers.tcp_header_length(&frame));
+                let mut changed = frame.clone();
+                crate::net::checksum::fill_ipv4_header(&mut changed, &headers);
+                prop_assert!(crate::net::checksum::is_ipv4_header_good(&changed, &headers));
+                if crate::net::checksum::fill_transport(&mut changed, &headers).is_some() {
+                    prop_assert_eq!(crate::net::checksum::is_transport_good(&changed, &headers), Some(true));
+                }
+                prop_assert_eq!(changed.len(), frame.len());
+            }
+        }
+    }
+}

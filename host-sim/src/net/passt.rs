@@ -40,7 +40,7 @@ impl Passt {
         Self::over(socket, format!("passt:{}", path.display()), None)
     }
 
-    /// Starts passt as a child. It ends with this value.
+    /// Starts passt as a child. It ends with this value, or with its socket if this process is killed.
     ///
     /// # Errors
     /// There is no passt, or it does not start.
@@ -64,13 +64,11 @@ impl Passt {
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        // SAFETY: between fork and exec only `fcntl` and `prctl` are called, which are async-signal-safe; the
-        // descriptor is open, as `theirs` lives until the child has been started.
+        // SAFETY: between fork and exec only `fcntl` is called, which is async-signal-safe; the descriptor is open, as
+        // `theirs` lives until the child has been started.
         unsafe {
             command.pre_exec(move || {
-                if libc::fcntl(number, libc::F_SETFD, 0) < 0
-                    || libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) < 0
-                {
+                if libc::fcntl(number, libc::F_SETFD, 0) < 0 {
                     return Err(io::Error::last_os_error());
                 }
                 Ok(())

@@ -50,14 +50,15 @@ pub(super) fn forget(file: &File, offset: u64, length: u64) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[path = "../../../tests/skip/mod.rs"]
+mod skip;
+
+#[cfg(test)]
 mod tests {
     use std::process::Command;
 
     use super::*;
-    use skip::skip;
-
-    #[path = "../../../../tests/skip/mod.rs"]
-    mod skip;
+    use super::skip::skip;
 
     #[test]
     fn a_loop_device_tells_and_forgets() {

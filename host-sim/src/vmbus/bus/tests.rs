@@ -8,7 +8,7 @@ use ::hypercall::msr;
 use vmbus_core::class;
 use vmbus_core::guid::Guid;
 use vmbus_core::protocol::{
-    ContactTarget, GpadlHeader, GpadlId, GuestMessage, InitiateContact, MonitorPages, OpenChannel,
+    ContactTarget, GpadlHeader, GpadlId, GpadlTeardown, GuestMessage, InitiateContact, MonitorPages, OpenChannel,
     OpenFlags, OpenSignal, RequestOffers, USER_DATA_SIZE,
 };
 use vmbus_core::version::{FeatureFlags, ProtocolVersion};
@@ -420,5 +420,32 @@ fn a_broken_channel_lets_go_of_its_device_at_once() {
             "until the guest closes it"
         );
         bench.bus.shut_down();
+    }
+}
+
+/// A device may keep what its guest lends for as long as its channel is open; the guest gets it back afterwards.
+#[test]
+fn fault_41_lent_memory_is_given_back_when_the_device_returns_it() {
+    for execution in [Execution::Threaded, Execution::Stepped] {
+        let bench = Bench::new(execution, Behaviour::Idle);
+        bench.open();
+        bench.gpadl(60);
+        let gpadls = |bench: &Bench| bench.bus.snapshot().server.gpadls;
+        bench.wait_until("the GPADL", |bench| gpadls(bench) == 2);
+        let lookup = bench.services.lock().unwrap().clone().unwrap().gpadls;
+        assert!(lookup.lend(GpadlId(61)).is_none());
+        let lent = lookup.lend(GpadlId(60)).expect("lent to this channel");
+        assert_eq!((lent.size(), lent.is_whole_pages()), (8 * 4096, true));
+        bench.post(GpadlTeardown {
+            channel_id: CHANNEL,
+            gpadl_id: GpadlId(60),
+        });
+        bench.wait_until("the end of lending", |_| lookup.lend(GpadlId(60)).is_none());
+        assert_eq!(gpadls(&bench), 2, "still lent");
+        lent.read(0, &mut [0; 100]).unwrap();
+        drop(lent);
+        bench.wait_until("the teardown", |bench| gpadls(bench) == 1);
+        bench.bus.shut_down();
+        assert!(lookup.lend(GpadlId(60)).is_none());
     }
 }

@@ -179,7 +179,7 @@ impl Distributor {
             None => {}
         }
         let received = Received {
-            bytes: frame.bytes.clone(),
+            bytes: std::mem::take(&mut frame.bytes),
             info,
         };
         self.pending.push_back((target.queue, received));

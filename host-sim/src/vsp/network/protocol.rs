@@ -231,17 +231,15 @@ impl Protocol {
         })))
     }
 
-    /// A body of this layout, or the fault that it has not.
-    fn body<B: Body>(message: &Message) -> Result<B, Reaction> {
-        message
-            .body_as()
-            .map_err(|error| Reaction::Fault(error.to_string()))
+    /// A body of this layout, or why there is none.
+    fn body<B: Body>(message: &Message) -> Result<B, String> {
+        message.body_as().map_err(|error| error.to_string())
     }
 
     fn configure(&mut self, message: &Message) -> Reaction {
         let config: NdisConfig = match Self::body(message) {
             Ok(config) => config,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.config.is_some() || self.has_receive_buffer {
             return Reaction::Fault("the configuration comes once, before the buffers".into());
@@ -257,7 +255,7 @@ impl Protocol {
     fn set_ndis_version(&mut self, message: &Message) -> Reaction {
         let version: NdisVersion = match Self::body(message) {
             Ok(version) => version,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.ndis_version.is_some() {
             return Reaction::Fault("the NDIS version comes once".into());
@@ -269,7 +267,7 @@ impl Protocol {
     fn lend_receive_buffer(&mut self, message: &Message) -> Reaction {
         let buffer: SendBuffer = match Self::body(message) {
             Ok(buffer) => buffer,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.has_receive_buffer {
             return Reaction::Fault("there is a receive buffer already".into());
@@ -304,7 +302,7 @@ impl Protocol {
     fn lend_send_buffer(&mut self, message: &Message) -> Reaction {
         let buffer: SendBuffer = match Self::body(message) {
             Ok(buffer) => buffer,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.has_send_buffer {
             return Reaction::Fault("there is a send buffer already".into());
@@ -332,7 +330,7 @@ impl Protocol {
     fn rndis(&mut self, message: &Message) -> Reaction {
         let packet: RndisPacket = match Self::body(message) {
             Ok(packet) => packet,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.state == State::Configuring {
             if !self.has_receive_buffer || self.ndis_version.is_none() {
@@ -348,7 +346,7 @@ impl Protocol {
     fn allocate_sub_channels(&mut self, message: &Message) -> Reaction {
         let request: SubChannelRequest = match Self::body(message) {
             Ok(request) => request,
-            Err(fault) => return fault,
+            Err(fault) => return Reaction::Fault(fault),
         };
         if self.state != State::Running {
             return Reaction::Fault("sub-channels come after the initialisation".into());

@@ -181,7 +181,7 @@ impl Guest {
 
     fn take_range(&mut self, channel: usize, channel_type: ChannelType, range: TransferRange) {
         let (size, count) = self.receive_sections;
-        assert!(range.byte_count <= size && range.byte_offset % size == 0);
+        assert!(range.byte_count <= size && range.byte_offset.is_multiple_of(size));
         assert!(range.byte_offset / size < count);
         let mut bytes = vec![0; range.byte_count as usize];
         let address = self.receive_buffer * PAGE_SIZE + u64::from(range.byte_offset);
