@@ -4,8 +4,11 @@
 //! changes. What they mean is sound: handshakes, packets, files; the damage is the fuzzer's part.
 
 mod control_plane;
+mod display;
 mod files;
+mod kernels;
 mod rings;
+mod service_hosts;
 mod services;
 mod storage;
 mod writer;
@@ -32,9 +35,15 @@ pub fn seeds() -> Vec<Seed> {
             bytes,
         }));
     };
+    add("display_host", display::host());
+    add("display_wire", display::wire());
     add("elf", files::elf());
     add("ic_guest", services::guest());
     add("ic_host", services::host());
+    add("ic_host", service_hosts::hosts());
+    add("ic_wire", service_hosts::messages());
+    add("linux", kernels::seeds());
+    add("rfb", display::rfb());
     add("ring_consumer", rings::seeds());
     add("vhd", files::vhd());
     add("vmbus_guest_messages", control_plane::guest());

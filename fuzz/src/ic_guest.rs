@@ -70,7 +70,7 @@ pub(crate) fn run(bytes: &[u8]) {
 
 /// A frame with sound headers, but for one byte perhaps.
 pub(crate) fn frame(input: &mut Input<'_>) -> Vec<u8> {
-    let message_type = input.u8() % 4;
+    let message_type = input.u8() % 9;
     let flags = [3, 3, 3, 1, 2, 5, 7, 0][input.below(8)];
     let body = input.long_bytes();
     let mut payload = vec![1, 0, 0, 0];

@@ -14,8 +14,13 @@
 //! | `vstor_guest` | the guest's storage initialisation, queue and scan | the host's packets |
 //! | `ic_guest` | the guest's integration services | the host's frames |
 //! | `ic_host` | the host's integration services | the guest's frames |
+//! | `ic_wire` | what the services' messages say, on both ends | the other end |
+//! | `display_wire` | both ends' video, keyboard and mouse messages | the other end |
+//! | `display_host` | the host's screen, keyboard and mouse | the guest's packets |
+//! | `rfb` | the VNC server | a client's bytes |
 //! | `vhd` | VHD images and their checker | the file |
 //! | `elf` | the ELF loader | the file |
+//! | `linux` | the kernel loader | the file |
 //!
 //! Every committed input in `corpus/` also runs as an ordinary test. Most are made by [`corpus`]; those whose
 //! name starts with `found-` once broke something.
@@ -23,10 +28,15 @@
 pub mod allocation;
 mod channel;
 pub mod corpus;
+mod display_host;
+mod display_wire;
 mod elf;
 mod ic_guest;
 mod ic_host;
+mod ic_wire;
 mod input;
+mod linux;
+mod rfb;
 mod ring_consumer;
 mod vhd;
 mod vmbus_guest_messages;
@@ -39,9 +49,14 @@ pub type Target = fn(&[u8]);
 
 /// All targets, by name.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("display_host", display_host::run),
+    ("display_wire", display_wire::run),
     ("elf", elf::run),
     ("ic_guest", ic_guest::run),
     ("ic_host", ic_host::run),
+    ("ic_wire", ic_wire::run),
+    ("linux", linux::run),
+    ("rfb", rfb::run),
     ("ring_consumer", ring_consumer::run),
     ("vhd", vhd::run),
     ("vmbus_guest_messages", vmbus_guest_messages::run),

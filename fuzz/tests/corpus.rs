@@ -122,6 +122,11 @@ corpus_tests!(
     vstor_guest,
     ic_guest,
     ic_host,
+    ic_wire,
+    display_wire,
+    display_host,
+    rfb,
     vhd,
     elf,
+    linux,
 );

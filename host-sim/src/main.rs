@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(options) => cli::run::run(&options),
         Command::Probe { json } => cli::probe::run(json),
+        Command::Ctl(options) => cli::ctl::run(&options),
         Command::Check { image } => cli::check::run(&image),
     };
     match result {

@@ -4,7 +4,7 @@ mod cli_support;
 
 use std::path::Path;
 
-use cli_support::{guest_image, host_sim, skip};
+use cli_support::{guest_image, host_sim, skip, skip_part};
 use host_sim::disk::vhd::{CreateOptions, Kind, create_file};
 use host_sim::disk::{Durability, OpenOptions, open};
 use host_sim::partition::kvm;
@@ -88,7 +88,7 @@ fn transcripts_are_equal_on_both_back_ends() {
         expected
     );
     match kvm::probe() {
-        Err(error) => skip("transcripts on KVM", &error.to_string()),
+        Err(error) => skip_part("KVM", &error.to_string()),
         Ok(_) => {
             for cpus in ["1", "2"] {
                 assert_eq!(

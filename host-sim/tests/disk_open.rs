@@ -368,8 +368,7 @@ fn discarding_gives_space_back() {
     let path = sparse(directory.path(), "raw", 8 << 20);
     let disk = open(&path, &writable()).unwrap();
     if !disk.info().discard {
-        println!("skipped: the file system has no holes");
-        return;
+        return skip("holes", "the file system has none");
     }
     disk.write_bytes(0, &vec![1; 8 << 20]).unwrap();
     disk.flush().unwrap();
@@ -418,7 +417,7 @@ impl LoopDevice {
             })
         });
         if device.is_none() {
-            println!("skipped: no loop devices");
+            skip("loop devices", "there are none");
         }
         device
     }

@@ -81,6 +81,48 @@ fn conformance_05_completed_elements_count_from_the_first() {
     assert!(page[64..].iter().all(|&byte| byte == 0));
 }
 
+/// Registers of this partition's own processors at the one trust level that there is, and of nobody else's.
+#[test]
+fn registers_of_strangers_are_refused() {
+    let (fixture, _) = register_fixture(&[]);
+    let control = Control::new(CallCode::GET_VP_REGISTERS)
+        .with_rep(1, 0)
+        .unwrap();
+    let own = RegisterTarget::SELF;
+    let named = |target: RegisterTarget| {
+        let mut input = VpRegistersHeader::from(target).as_bytes().to_vec();
+        input.extend(RegisterName::VP_INDEX.0.to_le_bytes());
+        let input = fixture.input(&input);
+        let status = fixture.status(control.bits(), input, OUTPUT_FRAME * PAGE_SIZE);
+        (status, fixture.page(OUTPUT_FRAME)[0])
+    };
+    assert_eq!(named(own), (Status::SUCCESS, 0));
+    let other = RegisterTarget { vp_index: 1, ..own };
+    assert_eq!(named(other), (Status::SUCCESS, 1));
+    for (target, status) in [
+        (
+            RegisterTarget { vp_index: 2, ..own },
+            Status::INVALID_VP_INDEX,
+        ),
+        (
+            RegisterTarget {
+                partition_id: 2,
+                ..own
+            },
+            Status::INVALID_PARTITION_ID,
+        ),
+        (
+            RegisterTarget {
+                vtl: Some(1),
+                ..own
+            },
+            Status::INVALID_VTL_STATE,
+        ),
+    ] {
+        assert_eq!(named(target).0, status, "{target:?}");
+    }
+}
+
 #[test]
 fn conformance_06_checks_come_in_the_documented_order() {
     let fixture = Fixture::new();

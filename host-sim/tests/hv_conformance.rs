@@ -248,6 +248,25 @@ fn conformance_27_there_is_no_assist_page() {
 }
 
 #[test]
+fn an_assist_page_can_be_tolerated() {
+    let fixture = Fixture::with(|config| config.vp_assist_page = true);
+    let leaf = fixture.hv.cpuid(LEAF_FEATURES, 0).unwrap();
+    assert!(!Privileges::from_bits_retain(leaf.eax).contains(Privileges::APIC));
+    fixture.memory.write(9 * PAGE_SIZE, &[7; 8]).unwrap();
+    fixture.write(msr::VP_ASSIST_PAGE, 0x9001);
+    assert_eq!(fixture.read(msr::VP_ASSIST_PAGE), 0x9001);
+    let mut beneath = [1; 8];
+    fixture.memory.read(9 * PAGE_SIZE, &mut beneath).unwrap();
+    assert_eq!(beneath, [0; 8], "no end of an interrupt is waived");
+    assert!(fixture.write_faults(msr::VP_ASSIST_PAGE, 0xFFFF_F001));
+    fixture.hv.reset_vp(0);
+    assert_eq!(fixture.read(msr::VP_ASSIST_PAGE), 0);
+    fixture.memory.read(9 * PAGE_SIZE, &mut beneath).unwrap();
+    assert_eq!(beneath, [7; 8]);
+    assert!(fixture.hv.write_msr(0, msr::VP_ASSIST_PAGE + 1, 1).is_err());
+}
+
+#[test]
 fn documented_vectors() {
     let fixture = Fixture::new();
     fixture.install_hypercall_page();

@@ -3,6 +3,7 @@
 //! Tests are numbered after the conformance checklist of the hypervisor interface.
 
 mod hv_support;
+mod skip;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use hypercall::msr::{self, SINT_COUNT, SintRegister, StimerConfig};
 use hypercall::stimer::TimerMessage;
 use hypercall::synic::{EVENT_FLAGS_SIZE, MESSAGE_SLOT_SIZE, MessagePage, SintIndex, slot};
 use hypercall::time::TimeScale;
+use skip::skip;
 
 /// Interrupts of SINT2 on virtual processor 0.
 const ONE_INTERRUPT: [(u32, u8); 1] = [(0, VECTOR)];
@@ -463,8 +465,7 @@ fn conformance_11_12_no_message_is_lost_or_torn_between_two_threads() {
 #[test]
 fn the_host_counter_drives_reference_time() {
     let Ok(clock) = HostTscClock::new() else {
-        println!("skipped: this machine has no invariant time-stamp counter");
-        return;
+        return skip("time-stamp counter", "this machine has no invariant one");
     };
     let fixture = Fixture::with(|config| config.clock = Arc::new(clock));
     let before = fixture.read(msr::TIME_REF_COUNT);

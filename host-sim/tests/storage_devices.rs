@@ -1,15 +1,19 @@
 //! Controllers as devices: offers, disks that come and go, opening and closing.
 //! Numbers like H3 are those of the conformance checklist.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
 
+use host_sim::disk::{DiskImage, DiskInfo};
 use host_sim::vmbus::vsp::Vsp;
 use host_sim::vsp::storage::testing::{Data, Machine, MemoryDisk, TestChannel};
 use host_sim::vsp::storage::{
-    ConfigError, LunError, StorageController, StorageOptions, UnitAttention,
+    ConfigError, LunError, StorageController, StorageHandle, StorageOptions, UnitAttention,
+    scsi_instance,
 };
 use vmbus_core::class;
 use vmbus_core::guid::Guid;
+use vmbus_core::packet::OutgoingKind;
 use vsc_storage::wire::{NtStatus, Operation, Packet, SubChannelCount, Version};
 
 const READ_10: [u8; 10] = [0x28, 0, 0, 0, 0, 0, 0, 0, 8, 0];
@@ -87,6 +91,55 @@ fn disks_come_and_go() {
     assert!(channel.command(0, &TEST_UNIT_READY, Data::None).is_good());
 }
 
+/// A change counts from the very next command on, also for those that the channel finds in the same look at its
+/// ring: a guest that scans as soon as it hears of a change must not see what was there before.
+#[test]
+fn changes_count_from_the_next_command_on() {
+    let handle = Arc::new(OnceLock::<StorageHandle>::new());
+    let operator = Arc::clone(&handle);
+    let mut machine = Machine::new(StorageOptions {
+        // An operator who is quick: acts while the channel is in the middle of its work.
+        observer: Some(Arc::new(move |record| {
+            let handle = operator.get().expect("set below");
+            match record.transaction_id {
+                100 => drop(handle.remove_lun(0).expect("a disk")),
+                102 => handle
+                    .add_lun(1, Arc::new(MemoryDisk::new(8192)))
+                    .expect("a free number"),
+                _ => {}
+            }
+        })),
+        ..scsi()
+    });
+    handle.set(machine.handle.clone()).unwrap();
+    machine
+        .handle
+        .add_lun(0, Arc::new(MemoryDisk::new(4096)))
+        .unwrap();
+    let mut channel = machine.open_ready();
+    for (id, lun) in [(100, 0), (101, 0), (102, 1), (103, 1)] {
+        let message = channel.command_message(lun, &TEST_UNIT_READY, Data::None);
+        channel
+            .send(id, OutgoingKind::InBand, message.as_bytes())
+            .unwrap();
+    }
+    let _ = channel.poll_once().unwrap();
+    let statuses: Vec<_> = channel
+        .receive()
+        .unwrap()
+        .iter()
+        .filter(|packet| packet.is_completion)
+        .map(|packet| {
+            let srb = Packet::parse(&packet.payload).unwrap().srb().unwrap();
+            (packet.transaction_id, srb.srb_status)
+        })
+        .collect();
+    assert_eq!(
+        statuses,
+        [(100, 0x01), (101, 0x20), (102, 0x20), (103, 0x01)]
+    );
+}
+
 /// H29: a disk that grew says so once; its capacity is then the new one.
 #[test]
 fn growing_is_reported_once() {
@@ -123,7 +176,7 @@ fn opening_and_closing_leaks_nothing() {
     let mut machine = Machine::new(scsi());
     machine.handle.add_lun(0, disk.clone()).unwrap();
     let references = Arc::strong_count(&disk);
-    for round in 0..500 {
+    for round in 0..1000 {
         // Rings of 2 pages each, so that guest memory suffices.
         let mut channel = machine.open_with_rings(0, 2, 2).unwrap();
         assert!(channel.initialise(Version::Win10));
@@ -134,8 +187,8 @@ fn opening_and_closing_leaks_nothing() {
     assert_eq!(Arc::strong_count(&disk), references);
     assert!(machine.handle.open_channels().is_empty());
     let counters = machine.handle.counters();
-    assert_eq!((counters.channels_opened, counters.reads), (500, 500));
-    assert_eq!(counters.bytes_read, 500 * 4096);
+    assert_eq!((counters.channels_opened, counters.reads), (1000, 1000));
+    assert_eq!(counters.bytes_read, 1000 * 4096);
 }
 
 #[test]
@@ -168,6 +221,50 @@ fn offers_describe_the_device() {
         assert_eq!(refused.unwrap_err(), ConfigError::MaxTransfer { bytes });
     }
     assert!(StorageController::new(StorageOptions::ide(2, 0)).is_err());
+}
+
+/// H17 at its limit: 64 disks, all listed, each with its own content and name.
+#[test]
+fn sixty_four_disks_are_told_apart() {
+    let mut machine = Machine::new(scsi());
+    for lun in 0..64u8 {
+        let disk = MemoryDisk::with_info(DiskInfo {
+            identity: [lun; 16],
+            ..MemoryDisk::new(4096).info().clone()
+        });
+        disk.write_bytes(0, &[lun; 512]).unwrap();
+        machine.handle.add_lun(lun, Arc::new(disk)).unwrap();
+    }
+    let mut channel = machine.open_ready();
+    let list = channel.command(0, &[0xA0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0], Data::In(4096));
+    assert_eq!(list.data.len(), 8 + 64 * 8);
+    assert_eq!(list.data[..8], [0, 0, 2, 0, 0, 0, 0, 0]);
+    for lun in 0..64u8 {
+        assert_eq!(list.data[8 + usize::from(lun) * 8 + 1], lun);
+        let read = channel.command(lun, &[0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0], Data::In(512));
+        assert_eq!(read.data, [lun; 512]);
+        let name = channel.command(lun, &[0x12, 1, 0x83, 0, 255, 0], Data::In(255));
+        assert_eq!(name.data[16..32], [lun; 16]);
+    }
+}
+
+/// Several controllers beside each other have instances of their own, the same each time.
+#[test]
+fn controllers_are_told_apart() {
+    let instances: BTreeSet<_> = (0..=255)
+        .map(|index| scsi_instance(index).to_bytes())
+        .collect();
+    assert_eq!(instances.len(), 256);
+    assert_eq!(
+        scsi_instance(0).to_string(),
+        "ba6163d9-04a1-4d29-b605-72e2ffb1dc7f"
+    );
+    let offer = |index| {
+        let options = StorageOptions::scsi(scsi_instance(index));
+        StorageController::new(options).unwrap().offer().instance
+    };
+    assert_eq!(offer(3), offer(3));
+    assert_ne!(offer(3), offer(2));
 }
 
 /// An IDE disk: LUN 0 alone, at whatever address, no sub-channels.

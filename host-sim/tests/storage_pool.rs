@@ -102,6 +102,34 @@ fn several_channels_share_a_disk_on_a_pool() {
     assert!(machine.handle.open_channels().is_empty());
 }
 
+/// What came by a sub-channel is as durable after the close as what came by the primary one, whichever is closed last.
+#[test]
+fn closing_flushes_what_came_by_sub_channels() {
+    for sub_channel_first in [false, true] {
+        let mut machine = Machine::new(scsi());
+        let disk = Arc::new(MemoryDisk::new(1 << 20));
+        machine.handle.add_lun(0, disk.clone()).unwrap();
+        let mut primary = machine.open(0).unwrap();
+        assert!(primary.initialise(Version::Win10));
+        let mut sub = machine.open(1).unwrap();
+        assert!(
+            sub.command(0, &write_10(0), Data::Out(&[1; 4096]))
+                .is_good()
+        );
+        assert_eq!(disk.flushes(), 0);
+        let last = if sub_channel_first {
+            drop(sub);
+            primary
+        } else {
+            drop(primary);
+            sub
+        };
+        let before = disk.flushes();
+        drop(last);
+        assert_eq!(disk.flushes(), before + 1, "{sub_channel_first}");
+    }
+}
+
 /// A slow disk under a pool: closing the channel waits for what runs, drops what waits, and afterwards nothing
 /// touches guest memory.
 fn close_while_reading(close: impl FnOnce(TestChannel, &Arc<AtomicBool>)) {

@@ -1,4 +1,5 @@
-//! Hyper-V integration services, guest end: heartbeat and shutdown.
+//! Hyper-V integration services, guest end: heartbeat and shutdown; and what the messages of all services look
+//! like, for both ends.
 //!
 //! Each service is a state machine without I/O ([`service::Service`]): the private copy of a packet goes
 //! in, the reply stands in its place, and what the host orders comes out, to be carried out after the
@@ -42,8 +43,13 @@
 #[cfg(test)]
 extern crate alloc;
 
+pub mod file_copy;
 pub mod heartbeat;
+pub mod kvp;
 pub mod service;
 pub mod session;
 pub mod shutdown;
+pub mod text;
+pub mod time_sync;
+pub mod vss;
 pub mod wire;

@@ -115,6 +115,20 @@ impl Status {
     pub const FAIL: Self = Self(U32::new(0x8000_4005));
     /// The request is not supported.
     pub const NOT_SUPPORTED: Self = Self(U32::new(0x8007_0032));
+    /// The file exists already.
+    pub const ALREADY_EXISTS: Self = Self(U32::new(0x8007_0050));
+    /// An argument is invalid.
+    pub const INVALID_ARGUMENT: Self = Self(U32::new(0x8007_0057));
+    /// The disk is full.
+    pub const DISK_FULL: Self = Self(U32::new(0x8007_0070));
+    /// No such key, or none after the last.
+    pub const NO_MORE_ITEMS: Self = Self(U32::new(0x8007_0103));
+    /// The machine is locked.
+    pub const MACHINE_LOCKED: Self = Self(U32::new(0x8007_04F7));
+    /// The device is not connected.
+    pub const NOT_CONNECTED: Self = Self(U32::new(0x8007_048F));
+    /// No such network adapter.
+    pub const ADAPTER_NOT_FOUND: Self = Self(U32::new(0x8004_1002));
 }
 
 impl fmt::Debug for Status {
@@ -123,6 +137,13 @@ impl fmt::Debug for Status {
             Self::OK => f.write_str("OK"),
             Self::FAIL => f.write_str("FAIL"),
             Self::NOT_SUPPORTED => f.write_str("NOT_SUPPORTED"),
+            Self::ALREADY_EXISTS => f.write_str("ALREADY_EXISTS"),
+            Self::INVALID_ARGUMENT => f.write_str("INVALID_ARGUMENT"),
+            Self::DISK_FULL => f.write_str("DISK_FULL"),
+            Self::NO_MORE_ITEMS => f.write_str("NO_MORE_ITEMS"),
+            Self::MACHINE_LOCKED => f.write_str("MACHINE_LOCKED"),
+            Self::NOT_CONNECTED => f.write_str("NOT_CONNECTED"),
+            Self::ADAPTER_NOT_FOUND => f.write_str("ADAPTER_NOT_FOUND"),
             Self(code) => write!(f, "{:#010x}", code.get()),
         }
     }

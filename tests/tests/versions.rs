@@ -11,7 +11,7 @@ use e2e_tests::machine::{InprocBus, Machine};
 use e2e_tests::random::Random;
 use e2e_tests::services::{PlainSystem, open_options, serve};
 use host_sim::disk::{MemoryStorage, RawDisk, RawOptions};
-use host_sim::host::{Host, HostOptions, Place, SCSI_INSTANCE};
+use host_sim::host::{Host, HostOptions, Place, SCSI_INSTANCE, StorageDevice};
 use host_sim::ic::shutdown::{Order, Progress};
 use host_sim::partition::inproc::{InprocConfig, InprocPartition, InprocRuntime};
 use ic_services::heartbeat::Heartbeat;
@@ -58,7 +58,7 @@ impl Stage {
         let content = MemoryStorage::from_bytes(&vec![0; BLOCKS * BLOCK]);
         let disk = Arc::new(RawDisk::new(content, options).unwrap());
         let options = HostOptions {
-            disks: vec![(Place::Scsi(0), disk.clone())],
+            storage: vec![(Place::lun(0), StorageDevice::disk(disk.clone()))],
             newest_vmbus: vmbus,
             newest_storage: storage,
             max_sub_channels: 1,
@@ -260,7 +260,7 @@ async fn await_order(stage: &Stage, offer: &Offer) -> ic_services::shutdown::Ord
     let mut service = Shutdown::new(PlainSystem);
     let order = serve(&mut service, &mut channel).await.unwrap();
     // Whoever closes the channel at once may keep the host from reading the answer.
-    until(|| stage.host.shutdown.progress() != Progress::Pending).await;
+    until(|| stage.host.services.shutdown.progress() != Progress::Pending).await;
     channel.close().await.unwrap();
     order
 }
@@ -279,8 +279,12 @@ async fn until(mut condition: impl FnMut() -> bool) {
 
 /// Orders the guest to power off once it is ready and its heart beats.
 async fn operate(host: &Host) {
-    until(|| host.heartbeat.status().answered >= 3 && host.shutdown.is_ready()).await;
-    host.shutdown.order(&Order::new(Action::PowerOff)).unwrap();
+    until(|| host.services.heartbeat.status().answered >= 3 && host.services.shutdown.is_ready())
+        .await;
+    host.services
+        .shutdown
+        .order(&Order::new(Action::PowerOff))
+        .unwrap();
 }
 
 #[test]
@@ -303,8 +307,8 @@ fn the_heart_beats_and_the_host_shuts_down_at_every_version() {
         });
         assert!(beats >= 3);
         assert_eq!(order.action, Action::PowerOff);
-        assert_eq!(stage.host.shutdown.progress(), Progress::Accepted);
-        assert_eq!(stage.host.heartbeat.status().wrong_sequence, 0);
+        assert_eq!(stage.host.services.shutdown.progress(), Progress::Accepted);
+        assert_eq!(stage.host.services.heartbeat.status().wrong_sequence, 0);
         assert_eq!(interrupts(&stage, 1) > 0, vmbus.has_channel_event_flags());
         stage.end(vmbus);
     }

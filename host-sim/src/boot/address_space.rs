@@ -3,6 +3,7 @@
 //! | Addresses | What |
 //! |---|---|
 //! | 0 to [`BASE_MEMORY_END`] | RAM; loader's tables below [`LINUX_LOW_END`] |
+//! | [`EFI_FIRMWARE`] | what there is of a UEFI firmware |
 //! | [`ACPI_TABLES`] | ACPI tables, in the range where old kernels look for them |
 //! | [`HIGH_MEMORY`] to [`LOW_RAM_END`] | RAM: kernel, initial RAM disk |
 //! | [`LOW_MMIO`] | window for VMBus devices below 4 GiB (spec 02, section 1; spec 05, section 2.12) |
@@ -17,6 +18,9 @@ pub const BASE_MEMORY_END: u64 = 0x9_FC00;
 
 /// What a loader leaves for Linux lies below, in RAM that the kernel takes over once it has read it.
 pub const LINUX_LOW_END: u64 = 0x8_0000;
+
+/// Where a kernel finds what there is of a UEFI firmware: a page of code, then tables.
+pub const EFI_FIRMWARE: Range<u64> = 0xD_0000..0xD_4000;
 
 /// Where the ACPI tables lie, the root pointer first.
 pub const ACPI_TABLES: Range<u64> = 0xE_0000..0x10_0000;
@@ -58,7 +62,8 @@ const _: () = {
     assert!(IO_APIC < LOCAL_APIC);
     assert!((LOCAL_APIC as u64) < HIGH_RAM);
     assert!(LINUX_LOW_END < BASE_MEMORY_END);
-    assert!(BASE_MEMORY_END < ACPI_TABLES.start && ACPI_TABLES.end == HIGH_MEMORY);
+    assert!(BASE_MEMORY_END < EFI_FIRMWARE.start && EFI_FIRMWARE.end <= ACPI_TABLES.start);
+    assert!(ACPI_TABLES.end == HIGH_MEMORY);
 };
 
 #[cfg(test)]

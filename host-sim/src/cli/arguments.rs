@@ -3,9 +3,15 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use host_sim::disk::DiskArgument;
+use host_sim::display::rfb::ListenAddress;
+use host_sim::host_version::HostVersion;
+use host_sim::net::NicArgument;
 use host_sim::serial::Endpoint;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::ctl::CtlOptions;
 
 /// Runs Hyper-V guests on Linux, without Windows and without Hyper-V support in the kernel.
 #[derive(Parser)]
@@ -25,6 +31,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have a machine that runs do something
+    Ctl(CtlOptions),
     /// Check a VHD image without changing it
     Check {
         /// The image
@@ -66,7 +74,7 @@ pub(crate) struct RunOptions {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["demo", "json"])]
     pub(crate) kernel: Option<PathBuf>,
     /// The kernel's initial RAM disk
-    #[arg(long, value_name = "FILE", requires = "kernel")]
+    #[arg(long, value_name = "FILE", conflicts_with = "guest")]
     pub(crate) initrd: Option<PathBuf>,
     /// What the kernel's first serial port is connected with: none, stdio, file:PATH or unix:PATH
     #[arg(
@@ -85,12 +93,13 @@ pub(crate) struct RunOptions {
     )]
     pub(crate) serial2: Endpoint,
     /// End the run when the kernel resets the machine, instead of booting it again
-    #[arg(long, requires = "kernel")]
+    #[arg(long, conflicts_with = "guest")]
     pub(crate) no_reboot: bool,
     /// Whether the kernel finds Hyper-V; without it there is no VMBus and no device on it
-    #[arg(long, value_enum, default_value = "on", requires = "kernel")]
+    #[arg(long, value_enum, default_value = "on", conflicts_with = "guest")]
     pub(crate) hyperv: Switch,
-    /// A disk image: PATH[,ro][,ide][,scratch][,format=raw|vhd][,sector=512|4096]; may be repeated
+    /// A disk image: PATH[,ro][,ide][,scratch][,dvd][,format=raw|vhd][,sector=512|4096][,on-full=error|pause]
+    /// [,controller=N][,lun=N]; may be repeated
     ///
     /// `ro` only reads the image, `scratch` lets the guest write to a private copy that is thrown away,
     /// `ide` offers it as an accelerated IDE disk instead of a LUN of the SCSI controller.
@@ -108,7 +117,33 @@ pub(crate) struct RunOptions {
     /// Words for the guest's command line
     #[arg(long, alias = "cmdline", value_name = "TEXT", default_value = "")]
     pub(crate) append: String,
-    /// Highest VMBus version that the host accepts, such as 5.3
+    /// The generation of Windows Server whose versions the host offers: 2008, 2008R2, 2012, … 2025
+    #[arg(long, value_name = "YEAR", default_value = "2025")]
+    pub(crate) host_version: HostVersion,
+    /// The machine's name, under which `host-sim ctl` finds it; without it there is no control socket
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A network adapter: tap:NAME, passt[:SOCKET], user, switch:PATH or none, with [,mac=ADDRESS][,vlan=N]
+    /// [,queues=N][,spoofing]; may be repeated
+    #[arg(long = "nic", value_name = "NETWORK[,OPTION...]")]
+    pub(crate) nics: Vec<NicArgument>,
+    /// SCSI controllers
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub(crate) controllers: u8,
+    /// Offer a screen with so many MiB of video memory
+    #[arg(
+        long,
+        value_name = "MIB",
+        num_args = 0..=1,
+        default_missing_value = "8",
+        requires = "kernel",
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub(crate) screen: Option<u16>,
+    /// Serve the screen to VNC clients: a loopback address with its port, or a Unix socket's path
+    #[arg(long, value_name = "ADDRESS", requires = "screen")]
+    pub(crate) vnc: Option<ListenAddress>,
+    /// Highest VMBus version that the host accepts, such as 5.3; by default the host version's
     #[arg(long, value_name = "VERSION")]
     pub(crate) vmbus_version: Option<String>,
     /// Record the bus in this file, a JSON object a line
@@ -123,56 +158,6 @@ pub(crate) struct RunOptions {
     /// Stop the guest by force after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) timeout: Option<u64>,
-}
-
-/// One `--disk`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct DiskArgument {
-    pub(crate) path: PathBuf,
-    pub(crate) read_only: bool,
-    pub(crate) ide: bool,
-    pub(crate) scratch: bool,
-    pub(crate) format: Option<String>,
-    pub(crate) sector_size: Option<u32>,
-}
-
-impl FromStr for DiskArgument {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut words = text.split(',');
-        let path = words.next().unwrap_or_default();
-        if path.is_empty() {
-            return Err("the image's path is missing".to_owned());
-        }
-        let mut disk = Self {
-            path: path.into(),
-            read_only: false,
-            ide: false,
-            scratch: false,
-            format: None,
-            sector_size: None,
-        };
-        for word in words {
-            match word.split_once('=') {
-                None if word == "ro" => disk.read_only = true,
-                None if word == "ide" => disk.ide = true,
-                None if word == "scratch" => disk.scratch = true,
-                Some(("format", format @ ("raw" | "vhd"))) => disk.format = Some(format.to_owned()),
-                Some(("sector", "512")) => disk.sector_size = Some(512),
-                Some(("sector", "4096")) => disk.sector_size = Some(4096),
-                _ => {
-                    return Err(format!(
-                        "unknown option `{word}`; there are ro, ide, scratch, format=raw|vhd and sector=512|4096"
-                    ));
-                }
-            }
-        }
-        if disk.read_only && disk.scratch {
-            return Err("`ro` and `scratch` exclude each other".to_owned());
-        }
-        Ok(disk)
-    }
 }
 
 /// A number of bytes, written with an optional K, M or G.
@@ -210,27 +195,6 @@ mod tests {
         assert_eq!("2g".parse(), Ok(Size(2 << 30)));
         for text in ["", "M", "-1", "1T", "99999999999G", "1.5M"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn disks_are_read() {
-        let disk: DiskArgument = "a/b.img,ro,ide,format=raw,sector=4096".parse().unwrap();
-        assert_eq!(disk.path, PathBuf::from("a/b.img"));
-        assert!(disk.read_only && disk.ide && !disk.scratch);
-        assert_eq!(
-            (disk.format.as_deref(), disk.sector_size),
-            (Some("raw"), Some(4096))
-        );
-        for text in [
-            "",
-            ",ro",
-            "a,rw",
-            "a,sector=513",
-            "a,format=qcow2",
-            "a,ro,scratch",
-        ] {
-            assert!(text.parse::<DiskArgument>().is_err(), "{text}");
         }
     }
 

@@ -1,29 +1,76 @@
 //! `host-sim run --kernel`: a stock kernel on a PC, booted again whenever it resets the machine.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host_sim::boot::acpi::AcpiConfig;
 use host_sim::boot::address_space::HOLE;
 use host_sim::boot::linux::{Kernel, LinuxBoot};
-use host_sim::host::Host;
-use host_sim::hv::{CrashMessage, CrashReport, HvEvent};
+use host_sim::control::ControlServer;
+use host_sim::display::rfb::{Console, RfbOptions, RfbServer};
+use host_sim::display::screen::{Keys, Pointing};
+use host_sim::host::{Host, Screen};
+use host_sim::hv::{CrashMessage, CrashReport, Hv, HvEvent};
 use host_sim::memory::GuestMemory;
+use host_sim::partition::device_memory::DeviceMemoryMapper;
 use host_sim::partition::kvm::{Failure, KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::Feeder;
+use host_sim::vsp::video::VideoOptions;
 
 use super::Error;
 use super::arguments::{BackendChoice, RunOptions, Switch};
+use super::control::{self, Orders};
 use super::setup;
 
 /// How often the limit of the run is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What the machine boots from, again after every reset.
+/// What the machine boots from, again after every reset. The files stay open, whatever becomes of their names, and are
+/// not kept in memory.
 struct Media {
-    kernel: Kernel,
-    initrd: Option<Vec<u8>>,
+    kernel: Medium,
+    initrd: Option<Medium>,
+}
+
+/// One of the files.
+struct Medium {
+    what: &'static str,
+    path: PathBuf,
+    file: File,
+}
+
+impl Medium {
+    fn open(path: &Path, what: &'static str) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|error| {
+            Error::failed(format!(
+                "cannot read the {what} '{}': {error}",
+                path.display()
+            ))
+        })?;
+        Ok(Self {
+            what,
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    fn read(&self) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::new();
+        let mut file = &self.file;
+        file.rewind()
+            .and_then(|()| file.read_to_end(&mut bytes))
+            .map_err(|error| {
+                Error::failed(format!(
+                    "cannot read the {} '{}': {error}",
+                    self.what,
+                    self.path.display()
+                ))
+            })?;
+        Ok(bytes)
+    }
 }
 
 pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
@@ -34,13 +81,32 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
     }
     let media = Media::read(options)?;
     let disks = setup::open_disks(&options.disks)?;
-    let host_options = setup::host_options(options, &disks)?;
+    let mut host_options = setup::host_options(options, &disks)?;
     let (mut partition, _feeders) = make(options)?;
+    host_options.screen = options.screen.map(|megabytes| Screen {
+        options: VideoOptions::like(options.host_version, megabytes),
+        mapper: Arc::clone(partition.device_memory()) as Arc<dyn DeviceMemoryMapper>,
+    });
     let host = match options.hyperv {
         Switch::Off => None,
-        Switch::On => Some(
-            Host::new(partition.hv(), partition.memory(), host_options).map_err(Error::failed)?,
-        ),
+        Switch::On => {
+            let host = Host::new(partition.hv(), partition.memory(), host_options);
+            Some(Arc::new(host.map_err(Error::failed)?))
+        }
+    };
+    let orders = Orders::new(true);
+    let served = host
+        .as_ref()
+        .map(|host| serve(options, host, partition.hv(), &orders))
+        .transpose();
+    let _served = match served {
+        Ok(served) => served,
+        Err(error) => {
+            if let Some(host) = host {
+                host.bus.shut_down();
+            }
+            return Err(error);
+        }
     };
     let limit = options
         .timeout
@@ -53,15 +119,26 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
             Ok(running) => running,
             Err(error) => break Err(Error::failed(error)),
         };
-        let Some(outcome) = wait(&mut running, limit) else {
-            running.stop();
-            break Err(Error::failed("stopped by force: out of time"));
-        };
-        if options.no_reboot || !is_reset(&outcome) {
-            break conclude(&outcome);
+        match wait(&mut running, limit, &orders) {
+            End::Itself(outcome) if options.no_reboot || !is_reset(&outcome) => {
+                break conclude(&outcome);
+            }
+            End::Itself(outcome) => say!("host-sim: {outcome}; it boots again"),
+            End::Reset => {
+                running.stop();
+                say!("host-sim: the guest was reset; it boots again");
+            }
+            End::Quit => {
+                running.stop();
+                say!("host-sim: stopped by order");
+                break Ok(());
+            }
+            End::OutOfTime => {
+                running.stop();
+                break Err(Error::failed("stopped by force: out of time"));
+            }
         }
-        say!("host-sim: {outcome}; it boots again");
-        partition = match reset(running, host.as_ref()) {
+        partition = match reset(running, host.as_deref()) {
             Ok(partition) => partition,
             Err(error) => break Err(error),
         };
@@ -74,26 +151,30 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
 
 impl Media {
     fn read(options: &RunOptions) -> Result<Self, Error> {
-        let read = |path: &Path, what: &str| {
-            std::fs::read(path).map_err(|error| {
-                Error::failed(format!(
-                    "cannot read the {what} '{}': {error}",
-                    path.display()
-                ))
-            })
-        };
         let path = options
             .kernel
             .as_deref()
             .ok_or_else(|| Error::usage("there is no kernel to boot"))?;
-        let kernel = Kernel::new(read(path, "kernel")?)
-            .map_err(|error| Error::failed(format!("cannot boot '{}': {error}", path.display())))?;
-        let initrd = options
-            .initrd
-            .as_deref()
-            .map(|path| read(path, "initial RAM disk"))
-            .transpose()?;
-        Ok(Self { kernel, initrd })
+        let media = Self {
+            kernel: Medium::open(path, "kernel")?,
+            initrd: options
+                .initrd
+                .as_deref()
+                .map(|path| Medium::open(path, "initial RAM disk"))
+                .transpose()?,
+        };
+        // Whatever is wrong with the kernel is said before anything is made.
+        media.kernel()?;
+        Ok(media)
+    }
+
+    fn kernel(&self) -> Result<Kernel, Error> {
+        Kernel::new(self.kernel.read()?).map_err(|error| {
+            Error::failed(format!(
+                "cannot boot '{}': {error}",
+                self.kernel.path.display()
+            ))
+        })
     }
 
     fn load(&self, options: &RunOptions, partition: &mut Partition) -> Result<(), Error> {
@@ -101,11 +182,13 @@ impl Media {
             vmbus: options.hyperv == Switch::On,
             ..AcpiConfig::new(options.cpus, partition.memory())
         };
+        let initrd = self.initrd.as_ref().map(Medium::read).transpose()?;
         let boot = LinuxBoot {
-            kernel: &self.kernel,
-            initrd: self.initrd.as_deref(),
+            kernel: &self.kernel()?,
+            initrd: initrd.as_deref(),
             command_line: &options.append,
             acpi: &acpi,
+            efi: options.hyperv == Switch::On,
         };
         partition
             .load_linux(&boot)
@@ -146,16 +229,61 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
     Ok((partition, feeders))
 }
 
-/// Waits for the end of the run; `None` if time is up before.
-fn wait(running: &mut Running, limit: Option<Instant>) -> Option<Outcome> {
+/// How a guest's time ends.
+enum End {
+    Itself(Outcome),
+    Reset,
+    Quit,
+    OutOfTime,
+}
+
+/// Waits for the guest's end, or for an order to end it.
+fn wait(running: &mut Running, limit: Option<Instant>, orders: &Orders) -> End {
     loop {
         if let Some(outcome) = running.wait_for(LOOK) {
-            return Some(outcome);
+            return End::Itself(outcome);
+        }
+        if orders.is_quit() {
+            return End::Quit;
+        }
+        if orders.take_reset() {
+            return End::Reset;
+        }
+        if orders.take_button() {
+            // Without effect if the guest does not listen.
+            let _ = running.press_power_button();
         }
         if limit.is_some_and(|limit| Instant::now() > limit) {
-            return None;
+            return End::OutOfTime;
         }
     }
+}
+
+/// Serves the machine's control socket and its screen, as far as they are wanted, until this is dropped.
+fn serve(
+    options: &RunOptions,
+    host: &Arc<Host>,
+    hv: &Arc<Hv>,
+    orders: &Arc<Orders>,
+) -> Result<(Option<ControlServer>, Option<RfbServer>), Error> {
+    let control = control::serve(options.name.as_deref(), host, hv, orders)?;
+    let Some((address, video)) = options.vnc.as_ref().zip(host.services.video.as_ref()) else {
+        return Ok((control, None));
+    };
+    let rfb = RfbOptions {
+        address: address.clone(),
+        name: host.name.clone(),
+    };
+    let keyboard = host.services.keyboard.clone();
+    let mouse = host.services.mouse.clone();
+    let console = Console {
+        screen: Arc::new(video.clone()),
+        keys: keyboard.map(|keyboard| Arc::new(keyboard) as Arc<dyn Keys>),
+        pointing: mouse.map(|mouse| Arc::new(mouse) as Arc<dyn Pointing>),
+    };
+    let server = RfbServer::start(&rfb, console).map_err(Error::failed)?;
+    say!("host-sim: the screen is at {}", server.address());
+    Ok((control, Some(server)))
 }
 
 /// Whether a real machine would begin anew.
@@ -174,7 +302,7 @@ fn is_reset(outcome: &Outcome) -> bool {
 fn reset(running: Running, host: Option<&Host>) -> Result<Partition, Error> {
     // No virtual processor runs by now; devices let go of the guest's memory before it is cleared.
     if let Some(host) = host
-        && !host.bus.reset()
+        && !host.reset()
     {
         return Err(Error::failed(
             "cannot reset the guest: a device does not come to an end",

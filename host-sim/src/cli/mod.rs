@@ -12,6 +12,8 @@ macro_rules! say {
 pub(crate) mod arguments;
 mod backend;
 pub(crate) mod check;
+mod control;
+pub(crate) mod ctl;
 mod demo;
 mod error;
 mod guest;

@@ -14,6 +14,7 @@ use ic_services::shutdown::Action;
 use super::Error;
 use super::arguments::{BackendChoice, RunOptions};
 use super::backend::{self, choose};
+use super::control::{self, Orders};
 use super::demo::{self, Hashes};
 use super::guest::{self, Ending, GuestConfig, Started};
 use super::linux;
@@ -109,12 +110,15 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         host: Arc::clone(&host),
         hv: Arc::clone(prepared.hv()),
     });
+    let orders = Orders::new(false);
+    let _control = control::serve(options.name.as_deref(), &host, prepared.hv(), &orders)
+        .inspect_err(|_| host.bus.shut_down())?;
     let hashes = options.demo.then(|| Hashes::start(&disks.read_only));
 
     let mut guest = prepared.start()?;
-    let ending = supervise(options, &mut guest, &host, &notes, hashes.as_ref());
+    let ending = supervise(options, &mut guest, &host, &notes, hashes.as_ref(), &orders);
     guest.stop();
-    let heartbeat = host.heartbeat.status();
+    let heartbeat = host.services.heartbeat.status();
     let last_fault = host.bus.snapshot().last_fault;
     host.bus.shut_down();
     let failures = last_fault
@@ -179,12 +183,20 @@ fn supervise(
     host: &Host,
     notes: &Mutex<Notes>,
     hashes: Option<&Hashes>,
+    orders: &Orders,
 ) -> Ending {
     let limit = options.timeout.and_then(limit);
     let mut ordered = None;
     loop {
         if let Some(ending) = guest.wait_for(LOOK) {
             return ending;
+        }
+        if orders.is_quit() {
+            guest.stop();
+            return Ending {
+                text: "stopped by order".to_owned(),
+                is_clean: !options.demo,
+            };
         }
         let now = Instant::now();
         let overdue = |end: Option<Instant>| end.is_some_and(|end| now > end);
@@ -204,12 +216,12 @@ fn supervise(
             let ready = lock(notes).report.get("state") == Some("ready");
             ready
                 && hashes.is_none_or(Hashes::are_done)
-                && host.heartbeat.status().answered >= DEMO_BEATS
+                && host.services.heartbeat.status().answered >= DEMO_BEATS
         };
         if options.demo && ordered.is_none() && is_done() {
             let mut order = Order::new(Action::PowerOff);
             order.text = "the demo is over".to_owned();
-            if host.shutdown.order(&order).is_ok() {
+            if host.services.shutdown.order(&order).is_ok() {
                 ordered = Some(now + PATIENCE);
             }
         }

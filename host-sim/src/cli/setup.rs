@@ -5,17 +5,17 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use host_sim::disk::{DiskImage, FormatChoice, OpenOptions, Overlay, open};
-use host_sim::host::{HostOptions, Place};
+use host_sim::disk::{DiskArgument, DiskImage};
+use host_sim::host::{HostOptions, Place, StorageDevice};
 use host_sim::vmbus::trace::{BusObserver, JsonTrace};
 use vmbus_core::version::ProtocolVersion;
 
 use super::Error;
-use super::arguments::{DiskArgument, RunOptions};
+use super::arguments::RunOptions;
 
 /// The disks of one run, by place, and by LUN for the host's own reading.
 pub(super) struct Disks {
-    pub(super) attached: Vec<(Place, Arc<dyn DiskImage>)>,
+    pub(super) attached: Vec<(Place, StorageDevice)>,
     pub(super) read_only: BTreeMap<u8, Arc<dyn DiskImage>>,
 }
 
@@ -25,58 +25,78 @@ pub(super) fn open_disks(arguments: &[DiskArgument]) -> Result<Disks, Error> {
         attached: Vec::new(),
         read_only: BTreeMap::new(),
     };
-    let (mut luns, mut ide) = (0u8, 0u8);
+    let mut places = Places::new(arguments);
     for argument in arguments {
-        let image = open_disk(argument)?;
-        let place = if argument.ide {
-            if ide == 4 {
-                return Err(Error::usage("there are four IDE disks at most"));
-            }
-            ide += 1;
-            Place::Ide {
-                channel: (ide - 1) / 2,
-                device: (ide - 1) % 2,
+        let place = places.place(argument)?;
+        let image = argument.open().map_err(Error::failed)?;
+        let device = if argument.dvd {
+            StorageDevice::Dvd {
+                medium: Some(image),
             }
         } else {
-            if luns == 64 {
-                return Err(Error::usage("a SCSI controller has 64 disks at most"));
+            if let Place::Scsi { controller: 0, lun } = place
+                && image.info().read_only
+            {
+                disks.read_only.insert(lun, Arc::clone(&image));
             }
-            luns += 1;
-            if image.info().read_only {
-                disks.read_only.insert(luns - 1, Arc::clone(&image));
+            StorageDevice::Disk {
+                image,
+                on_full: argument.on_full,
             }
-            Place::Scsi(luns - 1)
         };
-        disks.attached.push((place, image));
+        disks.attached.push((place, device));
     }
     Ok(disks)
 }
 
-fn open_disk(argument: &DiskArgument) -> Result<Arc<dyn DiskImage>, Error> {
-    let options = OpenOptions {
-        format: match argument.format.as_deref() {
-            Some("raw") => FormatChoice::Raw,
-            Some("vhd") => FormatChoice::Vhd,
-            _ => FormatChoice::Auto,
-        },
-        read_only: argument.read_only || argument.scratch,
-        sector_size: argument.sector_size,
-        ..OpenOptions::default()
-    };
-    let image = open(&argument.path, &options).map_err(Error::failed)?;
-    if !argument.scratch {
-        return Ok(image);
+/// Which places are taken.
+struct Places {
+    /// LUNs asked for by number, and those given so far, by controller.
+    luns: [u64; 4],
+    ide: u8,
+}
+
+impl Places {
+    fn new(arguments: &[DiskArgument]) -> Self {
+        let mut luns = [0; 4];
+        for argument in arguments {
+            if let Some(lun) = argument.lun {
+                luns[usize::from(argument.controller)] |= 1 << lun;
+            }
+        }
+        Self { luns, ide: 0 }
     }
-    let overlay = Overlay::new(image)
-        .map_err(|error| Error::failed(format!("cannot make a scratch file: {error}")))?;
-    Ok(Arc::new(overlay))
+
+    /// The place that an argument asks for, or the next that is free.
+    fn place(&mut self, argument: &DiskArgument) -> Result<Place, Error> {
+        if argument.ide {
+            if self.ide == 4 {
+                return Err(Error::usage("there are four IDE disks at most"));
+            }
+            self.ide += 1;
+            return Ok(Place::Ide {
+                channel: (self.ide - 1) / 2,
+                device: (self.ide - 1) % 2,
+            });
+        }
+        let controller = argument.controller;
+        if let Some(lun) = argument.lun {
+            return Ok(Place::Scsi { controller, lun });
+        }
+        let taken = &mut self.luns[usize::from(controller)];
+        let lun = taken.trailing_ones();
+        if lun == 64 {
+            return Err(Error::usage("a SCSI controller has 64 disks at most"));
+        }
+        *taken |= 1 << lun;
+        // Less than 64.
+        let lun = lun as u8;
+        Ok(Place::Scsi { controller, lun })
+    }
 }
 
 /// The version that `--vmbus-version` names.
-pub(super) fn vmbus_version(text: Option<&str>) -> Result<ProtocolVersion, Error> {
-    let Some(text) = text else {
-        return Ok(ProtocolVersion::V6_0);
-    };
+fn vmbus_version(text: &str) -> Result<ProtocolVersion, Error> {
     let known = ProtocolVersion::ALL_NEWEST_FIRST;
     known
         .into_iter()
@@ -92,7 +112,11 @@ pub(super) fn vmbus_version(text: Option<&str>) -> Result<ProtocolVersion, Error
 
 /// What the host offers to the guest of this run.
 pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOptions, Error> {
-    let newest_vmbus = vmbus_version(options.vmbus_version.as_deref())?;
+    let generation = options.host_version;
+    let newest_vmbus = match &options.vmbus_version {
+        Some(text) => vmbus_version(text)?,
+        None => generation.newest_vmbus(),
+    };
     if let Some(trace) = &options.trace {
         let used = options.disks.iter().map(|disk| &disk.path);
         let files = [&options.guest, &options.kernel, &options.initrd];
@@ -106,12 +130,16 @@ pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOp
     }
     // Last, as it empties the file.
     let observer = options.trace.as_deref().map(create_trace).transpose()?;
+    let like = HostOptions::like(generation);
     Ok(HostOptions {
-        disks: disks.attached.clone(),
+        name: options.name.clone().unwrap_or_else(|| like.name.clone()),
+        controllers: options.controllers,
+        storage: disks.attached.clone(),
         newest_vmbus,
+        nics: options.nics.clone(),
         max_sub_channels: u16::try_from(options.cpus.saturating_sub(1)).unwrap_or(u16::MAX),
         observer,
-        ..HostOptions::default()
+        ..like
     })
 }
 

@@ -1,6 +1,7 @@
 //! A disk that fails on request, to test what depends on disks.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vm_memory::VolatileSlice;
@@ -84,6 +85,8 @@ pub type DelayHook = Arc<dyn Fn(Operation, u64) + Send + Sync>;
 /// [`DiskError::Poisoned`].
 pub struct FaultyDisk {
     inner: Arc<dyn DiskImage>,
+    /// Whether anything may go wrong: saves the lock.
+    armed: AtomicBool,
     plan: Mutex<Plan>,
     poison: Poison,
 }
@@ -103,6 +106,7 @@ impl FaultyDisk {
     pub fn new(inner: Arc<dyn DiskImage>, seed: u64) -> Self {
         Self {
             inner,
+            armed: AtomicBool::new(false),
             plan: Mutex::new(Plan {
                 rules: Vec::new(),
                 random: Random::new(seed),
@@ -114,14 +118,29 @@ impl FaultyDisk {
         }
     }
 
-    /// Adds a rule behind the others.
-    pub fn add(&self, rule: Rule) {
-        self.plan().rules.push((rule, 0));
+    /// The disk that fails.
+    #[must_use]
+    pub fn inner(&self) -> &Arc<dyn DiskImage> {
+        &self.inner
     }
 
-    /// Forgets all rules. A poisoned disk stays so.
+    /// Adds a rule behind the others.
+    pub fn add(&self, rule: Rule) {
+        let mut plan = self.plan();
+        plan.rules.push((rule, 0));
+        self.armed.store(true, Ordering::Release);
+    }
+
+    /// Forgets all rules. A poisoned disk stays so, and so does one that vanished.
     pub fn clear(&self) {
-        self.plan().rules.clear();
+        let mut plan = self.plan();
+        plan.rules.clear();
+        self.armed.store(plan.gone, Ordering::Release);
+    }
+
+    /// Draws what is left to chance from another seed.
+    pub fn reseed(&self, seed: u64) {
+        self.plan().random = Random::new(seed);
     }
 
     /// Sets what a delayed request waits in.
@@ -132,6 +151,7 @@ impl FaultyDisk {
     /// Makes every request from now on fail, as if the disk had been pulled out.
     pub fn vanish(&self) {
         self.plan().gone = true;
+        self.armed.store(true, Ordering::Release);
     }
 
     /// How many times a rule has struck.
@@ -146,6 +166,9 @@ impl FaultyDisk {
 
     /// Applies the rules to a request; returns what must still go wrong.
     fn meet(&self, operation: Operation, range: Range<u64>) -> Result<Option<Fault>, DiskError> {
+        if !self.armed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
         let hook = {
             let mut plan = self.plan();
             if plan.gone {
@@ -265,6 +288,9 @@ impl DiskImage for FaultyDisk {
             }
             _ => {}
         }
+        if !self.armed.load(Ordering::Acquire) {
+            return self.inner.write(offset, from, durability);
+        }
         self.inner.write(offset, from, Durability::Cached)?;
         match durability {
             Durability::Cached => Ok(()),
@@ -282,6 +308,10 @@ impl DiskImage for FaultyDisk {
             Some(Fault::TornPrefix(_, error) | Fault::TornRandom(error)) => Err(error),
             _ => self.inner.discard(offset, length),
         }
+    }
+
+    fn discard_granularity(&self) -> u64 {
+        self.inner.discard_granularity()
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {

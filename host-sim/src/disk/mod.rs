@@ -10,18 +10,24 @@
 //! | [`RawDisk`] | a regular file or block device, byte for byte |
 //! | [`vhd`] | fixed and dynamic VHD, read, written and created |
 //! | [`overlay`] | a private copy-on-write layer over any other image |
+//! | [`snapshot`] | any other image, of which a moment can be copied |
 //! | [`faulty`] | any other image, failing on request |
 //!
-//! [`open()`] opens a path; [`check`] examines a VHD for damage.
+//! [`open()`] opens a path, [`open_iso`] one that holds a medium for an optical drive; [`check`] examines a VHD for damage.
 
+mod argument;
 pub mod check;
+mod device;
 mod error;
 pub mod faulty;
+mod iso;
+mod on_full;
 mod open;
 pub mod overlay;
 mod poison;
 mod raw;
 mod scatter;
+pub mod snapshot;
 mod storage;
 pub mod vhd;
 
@@ -29,12 +35,16 @@ use std::ops::Range;
 
 use vm_memory::VolatileSlice;
 
+pub use argument::{DiskArgument, DiskArgumentError};
 pub use error::DiskError;
 pub use faulty::FaultyDisk;
+pub use iso::{ISO_BLOCK_SIZE, open_iso};
+pub use on_full::OnFull;
 pub use open::{FormatChoice, OpenError, OpenOptions, OpenReason, check_path, open};
 pub use overlay::Overlay;
 pub use raw::{RawDisk, RawOptions};
 pub use scatter::Scatter;
+pub use snapshot::{Snapshot, SnapshotError, Snapshots};
 pub use storage::{
     CutState, FaultHook, FileStorage, MemoryStorage, PowerCut, Storage, StorageChange,
 };
@@ -66,7 +76,7 @@ impl std::fmt::Display for ImageFormat {
 pub struct DiskInfo {
     /// Bytes on the disk; a multiple of `logical_sector_size`, never 0.
     pub size: u64,
-    /// Bytes in the smallest addressable unit: 512 or 4096.
+    /// Bytes in the smallest addressable unit: 512 or 4096, or 2048 for media of optical drives.
     pub logical_sector_size: u32,
     /// Bytes the medium writes without reading first; a power of two, at least the logical size.
     pub physical_sector_size: u32,
@@ -178,6 +188,12 @@ pub trait DiskImage: Send + Sync {
     /// # Errors
     /// As [`write`](Self::write). Where [`DiskInfo::discard`] is false this does nothing and succeeds.
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError>;
+
+    /// Bytes that are best discarded together: a power of two, at least a physical sector. Ranges made of whole
+    /// ones give the most space back.
+    fn discard_granularity(&self) -> u64 {
+        self.info().physical_sector_size.into()
+    }
 
     /// First range at or after `offset` that may hold something else than zeros; `None` if only zeros
     /// follow. The range is made of whole sectors and may be shorter than the run of data it begins.

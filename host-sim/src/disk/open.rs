@@ -13,7 +13,7 @@ use super::vhd::{
     DiskType, DynamicHeader, FOOTER_SIZE, Footer, HEADER_SIZE, Likeness, VhdDisk, VhdError,
     footer_bytes, footer_place,
 };
-use super::{DiskError, DiskImage, FileStorage, RawDisk, RawOptions, Storage};
+use super::{DiskError, DiskImage, FileStorage, RawDisk, RawOptions, Storage, device};
 
 /// Logical sector size unless asked otherwise, in bytes.
 const SECTOR: u32 = 512;
@@ -43,7 +43,7 @@ pub struct OpenOptions {
     pub format: FormatChoice,
     /// Whether changes are refused. The file is then never changed by a byte.
     pub read_only: bool,
-    /// Bytes in a logical sector: 512 (the default) or, in a raw image, 4096.
+    /// Bytes in a logical sector: 512 or, in a raw image, 4096. By default the device's, or 512.
     pub sector_size: Option<u32>,
     /// Bytes in a physical sector of a raw image: a power of two up to 32 KiB, at least the logical
     /// size. By default the device's, or 4096.
@@ -97,6 +97,12 @@ pub enum OpenReason {
         /// Bytes in a logical sector.
         sector_size: u32,
     },
+    /// The medium has no block, or more than an optical drive can have.
+    #[error("{size} bytes are not between 1 and 2^32-1 blocks of 2048 bytes")]
+    MediumSize {
+        /// Bytes in the file.
+        size: u64,
+    },
     /// The options don't fit together, or not the format.
     #[error("{0}")]
     BadOption(String),
@@ -145,20 +151,16 @@ pub fn check_path(path: &Path) -> Result<Report, OpenError> {
 }
 
 fn open_image(path: &Path, options: &OpenOptions) -> Result<Arc<dyn DiskImage>, OpenReason> {
-    let sector = options.sector_size.unwrap_or(SECTOR);
-    if sector != 512 && sector != 4096 {
-        return Err(OpenReason::BadOption(format!(
-            "a sector size of {sector} bytes is neither 512 nor 4096"
-        )));
-    }
-    if let Some(physical) = options.physical_sector_size
-        && !(physical.is_power_of_two() && (sector..=32 << 10).contains(&physical))
-    {
-        return Err(OpenReason::BadOption(format!(
-            "a physical sector size of {physical} bytes is not a power of two from {sector} to 32768"
-        )));
-    }
+    check_sectors(options.sector_size.unwrap_or(SECTOR), options)?;
     let storage = open_storage(path, options.read_only)?;
+    let device_sector = device::logical_sector(&storage);
+    let sector = options.sector_size.or(device_sector).unwrap_or(SECTOR);
+    if let Some(device_sector) = device_sector.filter(|size| *size > sector) {
+        return Err(OpenReason::BadOption(format!(
+            "the device has sectors of {device_sector} bytes, which cannot be written in parts of {sector}"
+        )));
+    }
+    check_sectors(sector, options)?;
     if storage.size()? == 0 {
         return Err(OpenReason::Empty);
     }
@@ -168,7 +170,7 @@ fn open_image(path: &Path, options: &OpenOptions) -> Result<Arc<dyn DiskImage>, 
         FormatChoice::Auto => looks_like_vhd(&storage)?,
     };
     if !is_vhd {
-        let device_sector = physical_sector_of(&storage).unwrap_or(PHYSICAL_SECTOR);
+        let device_sector = device::physical_sector(&storage).unwrap_or(PHYSICAL_SECTOR);
         let raw = RawOptions {
             logical_sector_size: sector,
             physical_sector_size: options.physical_sector_size.unwrap_or(device_sector),
@@ -192,8 +194,25 @@ fn open_image(path: &Path, options: &OpenOptions) -> Result<Arc<dyn DiskImage>, 
     Ok(Arc::new(VhdDisk::open(storage, options.read_only)?))
 }
 
+/// Checks that a disk can have such sectors.
+fn check_sectors(sector: u32, options: &OpenOptions) -> Result<(), OpenReason> {
+    if sector != 512 && sector != 4096 {
+        return Err(OpenReason::BadOption(format!(
+            "a sector size of {sector} bytes is neither 512 nor 4096"
+        )));
+    }
+    if let Some(physical) = options.physical_sector_size
+        && !(physical.is_power_of_two() && (sector..=32 << 10).contains(&physical))
+    {
+        return Err(OpenReason::BadOption(format!(
+            "a physical sector size of {physical} bytes is not a power of two from {sector} to 32768"
+        )));
+    }
+    Ok(())
+}
+
 /// Opens and locks a regular file or block device.
-fn open_storage(path: &Path, read_only: bool) -> Result<FileStorage, OpenReason> {
+pub(super) fn open_storage(path: &Path, read_only: bool) -> Result<FileStorage, OpenReason> {
     // Before the file is opened: opening a pipe waits, opening a device may have effects.
     let metadata = std::fs::metadata(path)?;
     check_type(&metadata)?;
@@ -262,22 +281,8 @@ fn looks_like_vhd(storage: &FileStorage) -> Result<bool, DiskError> {
         && DynamicHeader::parse(&header).is_ok())
 }
 
-nix::ioctl_read_bad!(physical_block_size, 0x127B, libc::c_uint);
-
-/// The physical sector size of a block device.
-fn physical_sector_of(storage: &FileStorage) -> Option<u32> {
-    use std::os::fd::AsRawFd as _;
-    if !storage.is_block_device() {
-        return None;
-    }
-    let mut size = 0;
-    // SAFETY: BLKPBSZGET stores an unsigned int through the pointer, which leads to one.
-    unsafe { physical_block_size(storage.file().as_raw_fd(), &raw mut size) }.ok()?;
-    (size.is_power_of_two() && size <= 32 << 10).then_some(size)
-}
-
 /// Sixteen bytes that stay the same for a path: its 128-bit FNV-1a hash, marked as a version 8 UUID.
-fn identity_of(path: &Path) -> [u8; 16] {
+pub(super) fn identity_of(path: &Path) -> [u8; 16] {
     use std::os::unix::ffi::OsStrExt as _;
     const BASIS: u128 = 0x6C62_272E_07BB_0142_62B8_2175_6295_C58D;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013B;

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use vm_memory::VolatileSlice;
 
+use super::iso::MAX_BLOCKS;
 use super::poison::Poison;
 use super::{
-    DiskError, DiskImage, DiskInfo, Durability, ImageFormat, OpenReason, Scatter, Storage,
+    DiskError, DiskImage, DiskInfo, Durability, ISO_BLOCK_SIZE, ImageFormat, OpenReason, Scatter,
+    Storage,
 };
 
 /// How a raw image presents itself.
@@ -65,6 +67,36 @@ impl<S: Storage> RawDisk<S> {
                 discard,
                 discard_reads_zero: discard,
                 volatile_cache: !options.read_only,
+            },
+            poison: Poison::default(),
+        })
+    }
+
+    /// Takes the storage as a medium for an optical drive: read-only, in blocks of 2048 bytes. What follows the last
+    /// whole block is left out.
+    ///
+    /// # Errors
+    /// The size can't be told, or isn't between 1 and 2^32-1 blocks.
+    pub fn medium(storage: S, identity: [u8; 16]) -> Result<Self, OpenReason> {
+        let size = storage
+            .size()
+            .map_err(|error| DiskError::from_io("read", 0, &error))?;
+        let blocks = size / u64::from(ISO_BLOCK_SIZE);
+        if !(1..=MAX_BLOCKS).contains(&blocks) {
+            return Err(OpenReason::MediumSize { size });
+        }
+        Ok(Self {
+            storage,
+            info: DiskInfo {
+                size: blocks * u64::from(ISO_BLOCK_SIZE),
+                logical_sector_size: ISO_BLOCK_SIZE,
+                physical_sector_size: ISO_BLOCK_SIZE,
+                read_only: true,
+                identity,
+                format: ImageFormat::Raw,
+                discard: false,
+                discard_reads_zero: false,
+                volatile_cache: false,
             },
             poison: Poison::default(),
         })

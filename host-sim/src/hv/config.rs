@@ -53,6 +53,10 @@ pub struct HvConfig {
     pub apic_frequency: u64,
     /// Whether SCONTROL comes out of reset with the SynIC enabled, as Hyper-V does against its own specification.
     pub synic_enabled_at_reset: bool,
+    /// Whether virtual processors may place a VP assist page although they lack the privilege that goes with it
+    /// ([`Privileges::APIC`], which is not implemented). The page stays as the guest has left it. For Linux, which
+    /// enables the page whatever it is offered and complains of the fault.
+    pub vp_assist_page: bool,
     /// Most messages that wait for one SINT of one virtual processor, timer messages not counted.
     pub message_queue_limit: usize,
     /// Most elements of a rep hypercall that are done before it returns for the guest to continue it; at least 1.
@@ -143,6 +147,7 @@ impl HvConfig {
             physical_address_bits: 0,
             apic_frequency: 1_000_000_000,
             synic_enabled_at_reset: false,
+            vp_assist_page: false,
             message_queue_limit: 4096,
             reps_per_call: Control::REP_COUNT_MAX,
             shortest_timer_period: 100,

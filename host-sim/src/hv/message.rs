@@ -141,10 +141,16 @@ impl MessageQueue {
 /// Whether the slot is free. If not, its pending flag is set: the guest either sees the flag after it has cleared the
 /// type, or has cleared the type before the second look here.
 fn is_free_or_marked_pending(slot: &MessageSlot) -> bool {
+    look_twice(slot, || ())
+}
+
+/// The two looks, with a place between the first and the mark for tests, which put the guest's steps there.
+fn look_twice(slot: &MessageSlot, between: impl FnOnce()) -> bool {
     // Acquire: what is written to a free slot comes after the guest has read what was there.
     if slot.message_type.load(Ordering::Acquire) == MessageType::NONE.0 {
         return true;
     }
+    between();
     slot.flags.fetch_or(MESSAGE_PENDING, Ordering::SeqCst);
     fence(Ordering::SeqCst);
     slot.message_type.load(Ordering::SeqCst) == MessageType::NONE.0
@@ -165,4 +171,43 @@ fn fill(slot: &MessageSlot, message: &Message, more: bool) {
     }
     slot.message_type
         .store(message.message_type.0, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken_slot() -> MessageSlot {
+        let slot = MessageSlot::new();
+        let message = Message::new(MessageType::VMBUS, b"first").unwrap();
+        fill(&slot, &message, false);
+        slot
+    }
+
+    /// The guest empties the slot just before it is marked, sees no mark, and so will write no EOM: the message that
+    /// waits must not rely on one.
+    #[test]
+    fn fault_32_a_slot_that_is_emptied_before_the_mark_is_seen_to_be_free() {
+        let slot = taken_slot();
+        let free = look_twice(&slot, || assert!(!slot.take().unwrap().pending));
+        assert!(free, "the guest would sleep on a message");
+        let slot = taken_slot();
+        assert!(!look_twice(&slot, || ()));
+        assert!(slot.take().unwrap().pending, "the guest will write EOM");
+    }
+
+    #[test]
+    fn a_mark_of_an_earlier_message_does_not_stay() {
+        let slot = taken_slot();
+        let mut queue = MessageQueue::default();
+        for payload in [b"second", b"third "] {
+            queue.push(Message::new(MessageType::VMBUS, payload).unwrap());
+        }
+        for (left, pending) in [(2, true), (1, true), (0, false)] {
+            assert_eq!(queue.len(), left);
+            let _ = queue.deliver(&slot, || 0);
+            assert_eq!(slot.take().unwrap().pending, pending, "{left} left");
+            let _ = queue.deliver(&slot, || 0);
+        }
+    }
 }

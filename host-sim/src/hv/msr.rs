@@ -67,12 +67,15 @@ enum Register {
     CrashParameter(usize),
     CrashControl,
     TscInvariantControl,
+    VpAssistPage,
 }
 
 /// What a register's existence depends on.
 enum Grant {
     Privilege(Privileges),
     Feature(Features),
+    /// The configuration's word.
+    VpAssistPage,
 }
 
 impl Register {
@@ -94,6 +97,7 @@ impl Register {
             msr::CRASH_P0..=msr::CRASH_P4 => Self::CrashParameter((number - CRASH_P0) as usize),
             msr::CRASH_CTL => Self::CrashControl,
             msr::TSC_INVARIANT_CONTROL => Self::TscInvariantControl,
+            msr::VP_ASSIST_PAGE => Self::VpAssistPage,
             _ => {
                 if let Some(sint) = SintIndex::from_register(number) {
                     Self::Sint(sint)
@@ -126,6 +130,7 @@ impl Register {
             Self::TimerConfig(_) | Self::TimerCount(_) => Privileges::STIMER,
             Self::TscInvariantControl => Privileges::TSC_INVARIANT,
             Self::CrashParameter(_) | Self::CrashControl => return Grant::Feature(Features::CRASH),
+            Self::VpAssistPage => return Grant::VpAssistPage,
         })
     }
 }
@@ -160,6 +165,7 @@ impl Hv {
         let granted = match register.grant() {
             Grant::Privilege(privilege) => self.machine.config.privileges.contains(privilege),
             Grant::Feature(feature) => self.machine.config.features.contains(feature),
+            Grant::VpAssistPage => self.machine.config.vp_assist_page,
         };
         granted.then_some(register).ok_or(Refusal::NotAvailable)
     }
@@ -187,6 +193,7 @@ impl Hv {
             Register::CrashParameter(index) => self.partition().crash[index],
             Register::CrashControl => crash::SUPPORTED.bits(),
             Register::TscInvariantControl => self.partition().tsc_invariant,
+            Register::VpAssistPage => processor.lock().assist_page().register().bits(),
         })
     }
 
@@ -215,6 +222,9 @@ impl Hv {
                 .write_reference_tsc(machine, PageRegister::from_bits(value))?,
             Register::TscInvariantControl => self.partition().write_tsc_invariant(value)?,
             Register::CrashParameter(index) => self.partition().crash[index] = value,
+            Register::VpAssistPage => self.with_vp(processor, |state, _| {
+                state.write_assist_page(machine, PageRegister::from_bits(value))
+            })?,
             Register::CrashControl => self.report_crash(vp, CrashControl::from_bits_retain(value)),
             Register::Reset => {
                 if value & 1 != 0 {

@@ -20,7 +20,7 @@ use super::timer::{ExpiryMeans, Timer};
 use super::vectors::VectorSet;
 use crate::memory::GuestMemory;
 
-/// A page register of the SynIC with the page that it places.
+/// A page register of the processor with the page that it places.
 #[derive(Debug)]
 pub(super) struct SynicPage {
     register: PageRegister,
@@ -64,6 +64,7 @@ pub(super) struct VpState {
     scontrol: u64,
     siefp: SynicPage,
     simp: SynicPage,
+    assist_page: SynicPage,
     sints: [SintRegister; SINT_COUNT],
     queues: [MessageQueue; SINT_COUNT],
     timers: [Timer; STIMER_COUNT],
@@ -78,6 +79,7 @@ impl VpState {
             scontrol: initial_scontrol(machine),
             siefp: SynicPage::new(),
             simp: SynicPage::new(),
+            assist_page: SynicPage::new(),
             sints: [SintRegister::RESET; SINT_COUNT],
             queues: Default::default(),
             timers: Default::default(),
@@ -91,6 +93,7 @@ impl VpState {
         self.scontrol = initial_scontrol(machine);
         self.siefp.reset(machine.memory());
         self.simp.reset(machine.memory());
+        self.assist_page.reset(machine.memory());
         self.sints = [SintRegister::RESET; SINT_COUNT];
         self.queues.iter_mut().for_each(MessageQueue::clear);
         self.timers = Default::default();
@@ -106,6 +109,10 @@ impl VpState {
 
     pub(super) fn simp(&self) -> &SynicPage {
         &self.simp
+    }
+
+    pub(super) fn assist_page(&self) -> &SynicPage {
+        &self.assist_page
     }
 
     pub(super) fn sint(&self, sint: SintIndex) -> SintRegister {
@@ -145,6 +152,14 @@ impl VpState {
         register: PageRegister,
     ) -> Result<(), Refusal> {
         self.siefp.write(machine.memory(), register)
+    }
+
+    pub(super) fn write_assist_page(
+        &mut self,
+        machine: &Machine,
+        register: PageRegister,
+    ) -> Result<(), Refusal> {
+        self.assist_page.write(machine.memory(), register)
     }
 
     pub(super) fn write_simp(

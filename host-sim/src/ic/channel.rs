@@ -11,6 +11,8 @@ use crate::vmbus::vsp::{
     ChannelFault, ChannelIo, ChannelServices, NextPoll, PollWaker, VspChannel,
 };
 
+/// Packets read in one poll.
+const PACKETS_PER_POLL: usize = 64;
 /// Time between looks at the ring of a guest that does not signal room, in 100 ns units: 10 ms.
 const RETRY_INTERVAL: u64 = 100_000;
 
@@ -24,8 +26,18 @@ pub(super) trait HostService: Send {
     fn request(&mut self, now: u64) -> Option<Vec<u8>>;
     /// The request did not fit into the ring: it is to be offered again.
     fn unsent(&mut self, body: Vec<u8>);
+    /// The request never fits into the ring: it is given up.
+    fn too_large(&mut self) {}
     /// When to ask again even if nothing happens.
     fn deadline(&mut self, now: u64) -> Option<u64>;
+    /// When the guest has had time enough to answer, or to make room for a request.
+    fn expiry(&self) -> Option<u64> {
+        None
+    }
+    /// Gives up on a guest that had: `true` if the session is to begin anew.
+    fn give_up(&mut self, _now: u64) -> bool {
+        false
+    }
     /// The guest's answer to the last request.
     fn answer(&mut self, status: Status, body: &[u8], now: u64);
     /// The guest broke the protocol; nothing more will come until it opens the channel again.
@@ -72,9 +84,15 @@ impl<S: HostService> ServiceChannel<S> {
         }
     }
 
-    fn receive(&mut self, io: &mut ChannelIo<'_>) -> Result<(), ChannelFault> {
+    /// Reads what the guest has sent; `false` if there may be more.
+    fn receive(&mut self, io: &mut ChannelIo<'_>) -> Result<bool, ChannelFault> {
         let mut batch = io.incoming.batch()?;
-        while let Some(packet) = batch.next(&mut self.buffer)? {
+        let mut all = false;
+        for _ in 0..PACKETS_PER_POLL {
+            let Some(packet) = batch.next(&mut self.buffer)? else {
+                all = true;
+                break;
+            };
             if !matches!(packet.kind, IncomingKind::InBand) {
                 continue;
             }
@@ -93,7 +111,7 @@ impl<S: HostService> ServiceChannel<S> {
         }
         let signal = batch.commit();
         io.notify(signal);
-        Ok(())
+        Ok(all)
     }
 
     /// Sends a payload; `false` if the ring has no room, in which case the guest will signal.
@@ -123,21 +141,34 @@ impl<S: HostService> ServiceChannel<S> {
     }
 }
 
-/// Until the guest makes room: it signals, or is too old to and is looked after.
-fn wait_for_room(io: &ChannelIo<'_>) -> NextPoll {
-    if io.incoming.peer_announces_blocked() {
-        NextPoll::OnSignal
-    } else {
-        NextPoll::At(io.now.saturating_add(RETRY_INTERVAL))
+/// Until the guest makes room, or has had time enough to: it signals, or is too old to and is looked after.
+fn wait_for_room(io: &ChannelIo<'_>, expiry: Option<u64>) -> NextPoll {
+    let look = io.now.saturating_add(RETRY_INTERVAL);
+    let look = (!io.incoming.peer_announces_blocked()).then_some(look);
+    match (look, expiry) {
+        (None, None) => NextPoll::OnSignal,
+        (Some(time), None) | (None, Some(time)) => NextPoll::At(time),
+        (Some(look), Some(expiry)) => NextPoll::At(look.min(expiry)),
     }
 }
 
 impl<S: HostService> VspChannel for ServiceChannel<S> {
     fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
-        self.receive(io)?;
+        let read_all = self.receive(io)?;
+        if self.service.lock().give_up(io.now) {
+            tracing::warn!("integration service: the guest has not answered; negotiating anew");
+            self.session.restart();
+        }
+        let next = self.work(io)?;
+        Ok(if read_all { next } else { NextPoll::Now })
+    }
+}
+
+impl<S: HostService> ServiceChannel<S> {
+    fn work(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
         if let Some(payload) = self.session.negotiation() {
             if !Self::send(io, &payload)? {
-                return Ok(wait_for_room(io));
+                return Ok(wait_for_room(io, None));
             }
             self.session.negotiation_sent();
         }
@@ -149,11 +180,18 @@ impl<S: HostService> VspChannel for ServiceChannel<S> {
             && let Some(body) = service.request(io.now)
             && let Some(payload) = self.session.request(&body)
         {
-            if !Self::send(io, &payload)? {
-                service.unsent(body);
-                return Ok(wait_for_room(io));
+            match Self::send(io, &payload) {
+                Ok(true) => self.session.request_sent(),
+                Ok(false) => {
+                    service.unsent(body);
+                    return Ok(wait_for_room(io, service.expiry()));
+                }
+                Err(ChannelFault::Write(WriteError::TooLarge { .. })) => {
+                    service.too_large();
+                    return Ok(NextPoll::Now);
+                }
+                Err(fault) => return Err(fault),
             }
-            self.session.request_sent();
         }
         Ok(service
             .deadline(io.now)

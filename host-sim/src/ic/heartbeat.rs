@@ -7,6 +7,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::channel::{HostService, ServiceChannel, Shared};
 use super::session::{Offered, SessionFault};
+use super::versions::ServiceVersions;
 use crate::vmbus::vsp::{
     ChannelServices, OfferDescription, OpenRefused, OpenRequest, PollWaker, Vsp, VspChannel,
 };
@@ -16,11 +17,11 @@ pub const BEAT_INTERVAL: u64 = 20_000_000;
 /// Beats without an answer until contact counts as lost.
 const BEATS_UNTIL_LOST: u64 = 2;
 
-const OFFERED: Offered = Offered {
-    message_type: MessageType::HEARTBEAT,
-    frameworks: &[Version::new(1, 0), Version::new(3, 0)],
-    versions: &[Version::new(1, 0), Version::new(3, 0)],
-};
+/// The versions that the host offers unless told otherwise.
+const VERSIONS: ServiceVersions = ServiceVersions::fixed(
+    &[Version::new(1, 0), Version::new(3, 0)],
+    &[Version::new(1, 0), Version::new(3, 0)],
+);
 
 /// What the heartbeat tells about the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -143,6 +144,7 @@ impl HostService for State {
 
 /// The service's device on the bus.
 pub struct Heartbeat {
+    versions: ServiceVersions,
     state: Shared<State>,
 }
 
@@ -156,6 +158,12 @@ impl Heartbeat {
     /// A service that beats every `interval` units of 100 ns; [`BEAT_INTERVAL`] is the protocol's.
     #[must_use]
     pub fn new(interval: u64) -> (Self, HeartbeatHandle) {
+        Self::with_versions(interval, VERSIONS)
+    }
+
+    /// As [`new`](Self::new), with the versions that another host offers.
+    #[must_use]
+    pub fn with_versions(interval: u64, versions: ServiceVersions) -> (Self, HeartbeatHandle) {
         let status = HeartbeatStatus {
             contact: Contact::None,
             sent: 0,
@@ -173,6 +181,7 @@ impl Heartbeat {
         });
         (
             Self {
+                versions,
                 state: state.clone(),
             },
             HeartbeatHandle { state },
@@ -204,7 +213,10 @@ impl Vsp for Heartbeat {
         services: ChannelServices,
     ) -> Result<Box<dyn VspChannel>, OpenRefused> {
         Ok(Box::new(ServiceChannel::new(
-            OFFERED,
+            Offered {
+                message_type: MessageType::HEARTBEAT,
+                versions: self.versions.clone(),
+            },
             self.state.clone(),
             &services,
         )))

@@ -7,12 +7,13 @@ use thiserror::Error;
 use vmbus_core::pipe::{self, PipeError};
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::versions::ServiceVersions;
+
 /// What a service offers to the guest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Offered {
     pub(super) message_type: MessageType,
-    pub(super) frameworks: &'static [Version],
-    pub(super) versions: &'static [Version],
+    pub(super) versions: ServiceVersions,
 }
 
 /// What the guest did to make its service unusable until it opens the channel again.
@@ -45,8 +46,10 @@ pub enum SessionFault {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The negotiation is to be sent.
-    Start,
+    /// The negotiation is to be sent. Not for the first time, if answers to what was asked before may come.
+    Start {
+        again: bool,
+    },
     Negotiating,
     Ready {
         framework: Version,
@@ -78,7 +81,7 @@ impl Session {
     pub(super) fn new(offered: Offered) -> Self {
         Self {
             offered,
-            state: State::Start,
+            state: State::Start { again: false },
         }
     }
 
@@ -98,19 +101,26 @@ impl Session {
         matches!(self.state, State::Ready { .. })
     }
 
+    /// Negotiates again, because an answer did not come; it is forgotten if it still does.
+    pub(super) fn restart(&mut self) {
+        if self.is_negotiated() {
+            self.state = State::Start { again: true };
+        }
+    }
+
     /// The payload of the negotiation, if it is to be sent. Call [`negotiation_sent`](Self::negotiation_sent) then.
     pub(super) fn negotiation(&self) -> Option<Vec<u8>> {
-        if self.state != State::Start {
+        if !matches!(self.state, State::Start { .. }) {
             return None;
         }
         let counts = Negotiate {
-            framework_count: (self.offered.frameworks.len() as u16).into(),
-            version_count: (self.offered.versions.len() as u16).into(),
+            framework_count: (self.offered.versions.frameworks().len() as u16).into(),
+            version_count: (self.offered.versions.versions().len() as u16).into(),
             reserved: 0.into(),
         };
         let mut body = counts.as_bytes().to_vec();
-        body.extend_from_slice(self.offered.frameworks.as_bytes());
-        body.extend_from_slice(self.offered.versions.as_bytes());
+        body.extend_from_slice(self.offered.versions.frameworks().as_bytes());
+        body.extend_from_slice(self.offered.versions.versions().as_bytes());
         Some(payload(
             MessageType::NEGOTIATE,
             Version::default(),
@@ -177,6 +187,7 @@ impl Session {
         match &mut self.state {
             State::Negotiating if is_negotiation => self.agreed(body),
             State::Negotiating => Ok(Reply::Stale),
+            State::Start { again: true } if !is_negotiation => Ok(Reply::Stale),
             State::Ready { outstanding, .. }
                 if *outstanding && header.message_type == self.offered.message_type =>
             {
@@ -199,8 +210,8 @@ impl Session {
         }
         let ([framework, version], _) =
             <[Version; 2]>::read_from_prefix(rest).map_err(|_| short)?;
-        if !self.offered.frameworks.contains(&framework)
-            || !self.offered.versions.contains(&version)
+        if !self.offered.versions.frameworks().contains(&framework)
+            || !self.offered.versions.versions().contains(&version)
         {
             return Err(SessionFault::NotOffered(framework, version));
         }

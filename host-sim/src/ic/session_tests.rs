@@ -6,14 +6,16 @@ use proptest::prelude::*;
 
 use super::*;
 
-const OFFERED: Offered = Offered {
-    message_type: MessageType::HEARTBEAT,
-    frameworks: &[Version::new(1, 0), Version::new(3, 0)],
-    versions: &[Version::new(1, 0), Version::new(3, 0)],
-};
+fn offered() -> Offered {
+    let list = [Version::new(1, 0), Version::new(3, 0)];
+    Offered {
+        message_type: MessageType::HEARTBEAT,
+        versions: ServiceVersions::new(list.to_vec(), list.to_vec()).unwrap(),
+    }
+}
 
 fn negotiated() -> (Session, Heartbeat) {
-    let (mut host, mut guest) = (Session::new(OFFERED), Heartbeat::new());
+    let (mut host, mut guest) = (Session::new(offered()), Heartbeat::new());
     let mut packet = host.negotiation().unwrap();
     host.negotiation_sent();
     guest.handle(&mut packet).unwrap();
@@ -58,7 +60,7 @@ fn fault_74_answers_of_the_guest_with_wrong_counts_or_versions() {
             SessionFault::NotOffered(Version::new(3, 0), Version::new(3, 7)),
         ),
     ] {
-        let (mut host, mut guest) = (Session::new(OFFERED), Heartbeat::new());
+        let (mut host, mut guest) = (Session::new(offered()), Heartbeat::new());
         let mut packet = host.negotiation().unwrap();
         host.negotiation_sent();
         guest.handle(&mut packet).unwrap();
@@ -115,12 +117,32 @@ fn stale_answers_during_negotiation_are_forgotten() {
     let mut answer = old.request(&[0; 16]).unwrap();
     old.request_sent();
     guest.handle(&mut answer).unwrap();
-    let mut host = Session::new(OFFERED);
+    let mut host = Session::new(offered());
     let mut packet = host.negotiation().unwrap();
     host.negotiation_sent();
     assert_eq!(host.receive(&answer), Ok(Reply::Stale));
     guest.handle(&mut packet).unwrap();
     assert!(matches!(host.receive(&packet), Ok(Reply::Negotiated(_))));
+}
+
+#[test]
+fn fault_84_late_answers_after_a_new_start_are_forgotten() {
+    let (mut host, mut guest) = negotiated();
+    let mut late = host.request(&[9; 16]).unwrap();
+    host.request_sent();
+    guest.handle(&mut late).unwrap();
+    host.restart();
+    assert!(!host.is_negotiated());
+    assert!(host.request(&[9; 16]).is_none());
+    assert_eq!(host.receive(&late), Ok(Reply::Stale), "before it is sent");
+    let mut packet = host.negotiation().unwrap();
+    host.negotiation_sent();
+    assert_eq!(host.receive(&late), Ok(Reply::Stale), "and after");
+    guest.handle(&mut packet).unwrap();
+    assert!(matches!(host.receive(&packet), Ok(Reply::Negotiated(_))));
+    assert_eq!(host.receive(&late), Err(SessionFault::Unexpected(1)));
+    host.restart();
+    assert!(host.negotiation().is_none(), "a fault ends it for good");
 }
 
 #[test]

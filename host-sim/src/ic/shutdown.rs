@@ -10,20 +10,21 @@ use zerocopy::IntoBytes;
 
 use super::channel::{HostService, ServiceChannel, Shared};
 use super::session::{Offered, SessionFault};
+use super::versions::ServiceVersions;
 use crate::vmbus::vsp::{
     ChannelServices, OfferDescription, OpenRefused, OpenRequest, PollWaker, Vsp, VspChannel,
 };
 
-const OFFERED: Offered = Offered {
-    message_type: MessageType::SHUTDOWN,
-    frameworks: &[Version::new(1, 0), Version::new(3, 0)],
-    versions: &[
+/// The versions that the host offers unless told otherwise.
+const VERSIONS: ServiceVersions = ServiceVersions::fixed(
+    &[Version::new(1, 0), Version::new(3, 0)],
+    &[
         Version::new(1, 0),
         Version::new(3, 0),
         Version::new(3, 1),
         Version::new(3, 2),
     ],
-};
+);
 
 /// Reason code of an order that somebody planned.
 const PLANNED: u32 = 0x8000_0000;
@@ -156,6 +157,7 @@ impl HostService for State {
 
 /// The service's device on the bus.
 pub struct Shutdown {
+    versions: ServiceVersions,
     state: Shared<State>,
 }
 
@@ -169,6 +171,12 @@ impl Shutdown {
     /// A service without an order.
     #[must_use]
     pub fn new() -> (Self, ShutdownHandle) {
+        Self::with_versions(VERSIONS)
+    }
+
+    /// As [`new`](Self::new), with the versions that another host offers.
+    #[must_use]
+    pub fn with_versions(versions: ServiceVersions) -> (Self, ShutdownHandle) {
         let state = Shared::new(State {
             ready: false,
             waiting: None,
@@ -177,6 +185,7 @@ impl Shutdown {
         });
         (
             Self {
+                versions,
                 state: state.clone(),
             },
             ShutdownHandle { state },
@@ -232,7 +241,10 @@ impl Vsp for Shutdown {
         services: ChannelServices,
     ) -> Result<Box<dyn VspChannel>, OpenRefused> {
         Ok(Box::new(ServiceChannel::new(
-            OFFERED,
+            Offered {
+                message_type: MessageType::SHUTDOWN,
+                versions: self.versions.clone(),
+            },
             self.state.clone(),
             &services,
         )))

@@ -420,7 +420,10 @@ mod tests {
     const WINDOW: Range<u64> = 0xF800_0000..0xFEC0_0000;
 
     fn mapper() -> RecordingMapper {
-        RecordingMapper::new(vec![WINDOW, 1 << 36..1 << 37], vec![0..0x8000_0000])
+        RecordingMapper::new(
+            vec![WINDOW, 1 << 36..1 << 37],
+            std::iter::once(0..0x8000_0000).collect(),
+        )
     }
 
     #[test]

@@ -149,6 +149,20 @@ mod tests {
         });
     }
 
+    // 38
+    #[test]
+    fn a_guest_that_polls_is_never_interrupted() {
+        let (hv, memory) = machine(Arc::default());
+        for page in [None, Some((memory, 0x8000))] {
+            let interrupt = GuestInterrupt::new(Arc::clone(&hv), None, 5, page);
+            interrupt.raise();
+            assert_eq!(interrupt.raised(), 0);
+        }
+        for counters in hv.counters().virtual_processors {
+            assert_eq!((counters.interrupts, counters.events_signalled), (0, 0));
+        }
+    }
+
     // 0.13 and 1.1
     #[test]
     fn an_interrupt_page_at_the_end_of_the_address_space_is_survived() {

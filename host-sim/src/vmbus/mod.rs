@@ -5,6 +5,7 @@ mod doorbell;
 pub mod gpadl;
 mod guest_ring;
 mod interrupt;
+pub mod lent;
 mod patience;
 pub mod server;
 pub mod trace;

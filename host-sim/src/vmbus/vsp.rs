@@ -25,6 +25,7 @@ use vmbus_core::ring::{IncomingRing, OutgoingRing, RingError, Signal, WriteError
 use vmbus_core::version::ProtocolVersion;
 
 pub use super::guest_ring::{GuestRing, GuestRingError};
+pub use super::lent::{GpadlLookup, LentMemory, OutsideLent};
 use crate::memory::GuestMemory;
 
 /// Bytes of user-defined data in offers and in open requests.
@@ -288,6 +289,8 @@ pub struct ChannelServices {
     pub waker: PollWaker,
     /// Asks for sub-channels.
     pub sub_channels: SubChannelRequest,
+    /// Finds memory that the guest has lent to the channel.
+    pub gpadls: GpadlLookup,
 }
 
 impl ChannelServices {
@@ -297,6 +300,7 @@ impl ChannelServices {
         Self {
             waker: PollWaker::new(|| {}),
             sub_channels: SubChannelRequest::new(|_| {}),
+            gpadls: GpadlLookup::new(|_| None),
         }
     }
 }

@@ -2,20 +2,20 @@
 
 #![allow(dead_code, reason = "each test uses a part")]
 
-use std::io::Write;
+#[path = "../skip/mod.rs"]
+mod skip;
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
+
+#[allow(unused_imports, reason = "each test uses a part")]
+pub(crate) use skip::{skip, skip_part};
 
 /// The guest image that `cargo xtask test` has built.
 pub(crate) fn guest_image() -> Option<PathBuf> {
     std::env::var_os("VIRIDIAN_GUEST")
         .map(PathBuf::from)
         .filter(|path| path.is_file())
-}
-
-/// Says on the real standard error, past the test harness, that a test was left out and why.
-pub(crate) fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
 }
 
 /// Runs the host to its end.

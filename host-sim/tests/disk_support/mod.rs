@@ -2,12 +2,17 @@
 
 #![allow(dead_code)]
 
+#[path = "../skip/mod.rs"]
+mod skip;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 
 use host_sim::disk::vhd::{self, CreateOptions, Kind, VhdDisk};
 use host_sim::disk::{DiskError, DiskImage, Durability, MemoryStorage, Storage};
+#[allow(unused_imports, reason = "each test uses a part")]
+pub(crate) use skip::{skip, skip_part};
 use vm_memory::VolatileSlice;
 
 /// Bytes in a sector.
@@ -137,11 +142,20 @@ pub(crate) fn qemu_img(arguments: &[&str]) -> Option<Output> {
     match Command::new("qemu-img").args(arguments).output() {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            println!("skipped: qemu-img not found");
+            skip("qemu-img", "not found");
             None
         }
         Err(error) => panic!("qemu-img: {error}"),
     }
+}
+
+/// Whether there is a `qemu-img`, for tests of which it does only a part; says so where there is none.
+pub(crate) fn has_qemu_img() -> bool {
+    let found = Command::new("qemu-img").arg("--version").output().is_ok();
+    if !found {
+        skip_part("qemu-img", "not found");
+    }
+    found
 }
 
 /// Runs `qemu-img` and expects success; `false`, after saying so, where there is none.

@@ -2,20 +2,18 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
-use std::io::Write;
+#[path = "../skip/mod.rs"]
+mod skip;
+
 use std::time::Duration;
 
 use host_sim::memory::GuestMemory;
 use host_sim::partition::kvm::{KvmConfig, KvmError, Outcome, Partition, Platform, Running};
 use host_sim::serial::Capture;
+pub(crate) use skip::skip;
 
 /// No test takes this long; it only keeps a hanging guest from hanging the tests.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// Says why a test does not run. Past the test harness, which would swallow it.
-pub(crate) fn skip(test: &str, why: &str) {
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
-}
 
 /// The image that the build has made, or `None` where it has not.
 pub(crate) fn image(test: &str) -> Option<Vec<u8>> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use host_sim::disk::DiskImage;
-use host_sim::host::{Host, HostOptions, Place, SCSI_INSTANCE, Traffic};
+use host_sim::host::{Host, HostOptions, Place, SCSI_INSTANCE, StorageDevice, Traffic};
 use host_sim::memory::PAGE_SIZE;
 use host_sim::partition::inproc::{InprocConfig, InprocPartition, InprocProcessor, InprocRuntime};
 use hypercall::cpuid::Discovery;
@@ -58,7 +58,7 @@ impl TwoThreads {
         let partition =
             InprocPartition::new(InprocConfig::threaded(MEMORY, 1)).expect("a partition");
         let options = HostOptions {
-            disks: vec![(Place::Scsi(0), image)],
+            storage: vec![(Place::lun(0), StorageDevice::disk(image))],
             ..HostOptions::default()
         };
         let host = Host::new(partition.hv(), partition.memory(), options).expect("a host");

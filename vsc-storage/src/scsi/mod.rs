@@ -10,6 +10,7 @@ mod command;
 mod inquiry;
 mod mode;
 mod opcode;
+pub mod optical;
 mod sense;
 mod transfer;
 mod vpd;
@@ -26,6 +27,7 @@ pub use mode::{
     PageControl, mode_page,
 };
 pub use opcode::{Opcode, ScsiStatus};
+pub use optical::OpticalCommand;
 pub use sense::{AdditionalSense, FIXED_SENSE_SIZE, FixedSense, Sense, SenseKey};
 pub use transfer::{Cdb, DoesNotFit, Transfer, TransferForm};
 pub use vpd::{

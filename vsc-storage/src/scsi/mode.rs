@@ -15,6 +15,12 @@ pub mod mode_page {
     pub const CACHING: u8 = 0x08;
     /// Control.
     pub const CONTROL: u8 = 0x0A;
+    /// Power condition.
+    pub const POWER_CONDITION: u8 = 0x1A;
+    /// Timeout and protection, of optical drives.
+    pub const TIMEOUT_AND_PROTECT: u8 = 0x1D;
+    /// Capabilities of optical drives.
+    pub const CAPABILITIES: u8 = 0x2A;
     /// All pages.
     pub const ALL: u8 = 0x3F;
 }

@@ -59,6 +59,10 @@ open_enum! {
         GET_CONFIGURATION = 0x46,
         /// GET EVENT STATUS NOTIFICATION, on optical drives.
         GET_EVENT_STATUS_NOTIFICATION = 0x4A,
+        /// READ DISC INFORMATION, on optical drives.
+        READ_DISC_INFORMATION = 0x51,
+        /// READ TRACK INFORMATION, on optical drives.
+        READ_TRACK_INFORMATION = 0x52,
         /// MODE SELECT(10).
         MODE_SELECT_10 = 0x55,
         /// RESERVE(10).
@@ -67,6 +71,8 @@ open_enum! {
         RELEASE_10 = 0x57,
         /// MODE SENSE(10).
         MODE_SENSE_10 = 0x5A,
+        /// READ BUFFER CAPACITY, on optical drives.
+        READ_BUFFER_CAPACITY = 0x5C,
         /// PERSISTENT RESERVE IN.
         PERSISTENT_RESERVE_IN = 0x5E,
         /// PERSISTENT RESERVE OUT.
@@ -95,10 +101,18 @@ open_enum! {
         READ_12 = 0xA8,
         /// WRITE(12).
         WRITE_12 = 0xAA,
+        /// GET PERFORMANCE, on optical drives.
+        GET_PERFORMANCE = 0xAC,
+        /// READ DVD STRUCTURE, on optical drives.
+        READ_DVD_STRUCTURE = 0xAD,
         /// WRITE AND VERIFY(12).
         WRITE_AND_VERIFY_12 = 0xAE,
         /// VERIFY(12).
         VERIFY_12 = 0xAF,
+        /// SET STREAMING, on optical drives.
+        SET_STREAMING = 0xB6,
+        /// MECHANISM STATUS, on optical drives.
+        MECHANISM_STATUS = 0xBD,
     }
 }
 

@@ -1,11 +1,19 @@
 //! The boot parameters ("zero page") of the Linux boot protocol.
 
+use super::efi::{self, Firmware};
 use super::header::HEADER_START;
 use super::layout::COMMAND_LINE;
 use super::memory_map::Range;
 use crate::memory::PAGE_SIZE;
 
 const ACPI_ROOT_POINTER: usize = 0x070;
+const EFI_SIGNATURE: usize = 0x1C0;
+const EFI_SYSTEM_TABLE: usize = 0x1C4;
+const EFI_DESCRIPTOR_BYTES: usize = 0x1C8;
+const EFI_DESCRIPTOR_VERSION: usize = 0x1CC;
+const EFI_MEMORY_MAP: usize = 0x1D0;
+const EFI_MEMORY_MAP_BYTES: usize = 0x1D4;
+const SECURE_BOOT: usize = 0x1EC;
 const MEMORY_RANGES: usize = 0x1E8;
 const BOOT_FLAG: usize = 0x1FE;
 const MAGIC: usize = 0x202;
@@ -62,6 +70,28 @@ impl BootParameters {
     /// Where the ACPI tables begin.
     pub(super) fn set_root_pointer(&mut self, address: u64) {
         self.put(ACPI_ROOT_POINTER, &address.to_le_bytes());
+    }
+
+    /// The UEFI firmware, for 64 bits; it does not verify what it starts.
+    pub(super) fn set_firmware(&mut self, firmware: &Firmware) {
+        const DISABLED: u8 = 2;
+        self.put(EFI_SIGNATURE, b"EL64");
+        // The addresses are below 1 MiB.
+        self.put(
+            EFI_SYSTEM_TABLE,
+            &(firmware.system_table as u32).to_le_bytes(),
+        );
+        self.put(EFI_DESCRIPTOR_BYTES, &efi::DESCRIPTOR_BYTES.to_le_bytes());
+        self.put(
+            EFI_DESCRIPTOR_VERSION,
+            &efi::DESCRIPTOR_VERSION.to_le_bytes(),
+        );
+        self.put(EFI_MEMORY_MAP, &(firmware.memory_map as u32).to_le_bytes());
+        self.put(
+            EFI_MEMORY_MAP_BYTES,
+            &firmware.memory_map_bytes.to_le_bytes(),
+        );
+        self.put(SECURE_BOOT, &[DISABLED]);
     }
 
     /// Where RAM is; at most 128 ranges.

@@ -7,6 +7,7 @@ use linux_loader::loader::{BzImage, KernelLoader};
 use vm_memory::GuestAddress;
 
 use super::boot_parameters::BootParameters;
+use super::efi::Firmware;
 use super::entry::{EntryMode, LinuxEntry, descriptors};
 use super::error::LinuxError;
 use super::header::{Header, is_bzimage};
@@ -14,9 +15,10 @@ use super::layout::{
     BIOS_BASE_MEMORY_KIB, BIOS_DATA_AREA_SEGMENT, BOOT_PARAMETERS, COMMAND_LINE, COMMAND_LINE_ROOM,
     GDT, START_INFO,
 };
+use super::notes::is_linux;
 use super::{memory_map, pvh};
 use crate::boot::acpi::{AcpiConfig, AcpiTables, MOST_PROCESSORS};
-use crate::boot::address_space::{BASE_MEMORY_END, HIGH_MEMORY, LOW_RAM_END};
+use crate::boot::address_space::{BASE_MEMORY_END, EFI_FIRMWARE, HIGH_MEMORY, LOW_RAM_END};
 use crate::boot::long_mode::{PAGE_MAP, write_full_tables};
 use crate::memory::{GuestMemory, PAGE_SIZE};
 
@@ -87,6 +89,9 @@ pub struct LinuxBoot<'a> {
     pub command_line: &'a str,
     /// The machine as ACPI describes it.
     pub acpi: &'a AcpiConfig,
+    /// Whether the kernel is to believe that UEFI has started the machine, as on Hyper-V's of generation 2. Without
+    /// effect on kernels for 32 bits and on PVH.
+    pub efi: bool,
 }
 
 /// The memory that a kernel needs at its start.
@@ -150,6 +155,11 @@ impl LinuxBoot<'_> {
             parameters.set_command_line();
             parameters.set_root_pointer(tables.root_pointer());
             parameters.set_memory_map(&map);
+            if self.efi && matches!(mode, EntryMode::Long { .. }) {
+                let firmware = Firmware::new(tables.root_pointer(), &map);
+                memory.write(EFI_FIRMWARE.start, &firmware.bytes)?;
+                parameters.set_firmware(&firmware);
+            }
             memory.write(BOOT_PARAMETERS, parameters.as_bytes())?;
         }
         let descriptors = descriptors(mode).map(u64::to_le_bytes);
@@ -181,6 +191,9 @@ impl LinuxBoot<'_> {
     fn load_bzimage(&self, header: &Header, memory: &GuestMemory) -> Result<Placed, LinuxError> {
         let kernel_bytes = (self.kernel.image.len() - header.setup_bytes) as u64;
         let start = header.load_address;
+        if header.is_64_bit && kernel_bytes <= ENTRY_64 {
+            return Err(LinuxError::Truncated(self.kernel.image.len()));
+        }
         // What is loaded, and what the kernel unpacks to, may lie apart or overlap.
         let loaded_end = start.saturating_add(kernel_bytes);
         let run_end = header.run_address.saturating_add(header.run_bytes);
@@ -230,7 +243,9 @@ impl LinuxBoot<'_> {
             return Err(LinuxError::Placement { start, end });
         }
         let (mode, instruction, pvh) = match loaded.pvh_boot_cap {
-            PvhBootCapability::PvhEntryPresent(entry) => (EntryMode::Protected, entry.0, true),
+            PvhBootCapability::PvhEntryPresent(entry) if !is_linux(&self.kernel.image) => {
+                (EntryMode::Protected, entry.0, true)
+            }
             _ => {
                 let mode = EntryMode::Long { page_map: PAGE_MAP };
                 (mode, loaded.kernel_load.0, false)

@@ -19,6 +19,7 @@ fn load(
         initrd,
         command_line,
         acpi: &acpi,
+        efi: true,
     };
     let loaded = boot.load(&memory)?;
     Ok((memory, loaded))
@@ -36,6 +37,10 @@ fn word(memory: &GuestMemory, address: u64) -> u64 {
 
 /// An ELF64 kernel of one segment at 16 MiB, with a PVH note or without.
 fn elf(pvh: bool) -> Vec<u8> {
+    elf_with_note(pvh, b"Xen\0")
+}
+
+fn elf_with_note(pvh: bool, owner: &[u8; 4]) -> Vec<u8> {
     let mut image = vec![0; 64 + 2 * 56];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"\x7FELF\x02\x01\x01");
@@ -61,7 +66,7 @@ fn elf(pvh: bool) -> Vec<u8> {
     for word in [4, 4, 18] {
         note.extend_from_slice(&u32::to_le_bytes(word));
     }
-    note.extend_from_slice(b"Xen\0");
+    note.extend_from_slice(owner);
     note.extend_from_slice(&0x100_0040_u32.to_le_bytes());
     image[0x1100..0x1100 + note.len()].copy_from_slice(&note);
     image
@@ -98,6 +103,19 @@ fn a_64_bit_bzimage_is_entered_in_64_bit_mode() {
 }
 
 #[test]
+fn a_64_bit_kernel_is_told_of_a_firmware_and_a_32_bit_one_is_not() {
+    for (is_64_bit, signature) in [(true, *b"EL64"), (false, [0; 4])] {
+        let (memory, loaded) = load(bzimage(is_64_bit, &[0xC3; 0x240]), RAM, None, "").unwrap();
+        let parameters = loaded.entry.boot_parameters;
+        assert_eq!(bytes(&memory, parameters + 0x1C0), signature);
+        if is_64_bit {
+            let table = word(&memory, parameters + 0x1C4);
+            assert_eq!(bytes(&memory, table), *b"IBI SYST");
+        }
+    }
+}
+
+#[test]
 fn a_32_bit_bzimage_is_entered_in_protected_mode() {
     let (memory, loaded) = load(bzimage(false, &[0xC3]), RAM, None, "").unwrap();
     let entry = loaded.entry;
@@ -130,7 +148,7 @@ fn an_elf_kernel_is_entered_by_its_note_or_in_64_bit_mode() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let image = || bzimage(true, &[0xC3; 64]);
+    let image = || bzimage(true, &[0xC3; 0x240]);
     let too_little = |result: Result<_, LinuxError>| {
         assert!(matches!(
             result.map(|_| ()),
@@ -150,6 +168,11 @@ fn what_does_not_fit_is_refused() {
             LinuxError::CommandLine { .. } | LinuxError::CommandLineZero
         ));
     }
+    assert_eq!(
+        load(bzimage(true, &[0xC3; 0x200]), RAM, None, "").map(|_| ()),
+        Err(LinuxError::Truncated(0x600)),
+        "no entry point"
+    );
     let mut elf32 = elf(false);
     elf32[4] = 1;
     assert_eq!(Kernel::new(elf32).map(|_| ()), Err(LinuxError::Elf32));
@@ -161,7 +184,7 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn an_initial_ram_disk_stays_below_what_the_kernel_can_reach() {
-    let mut image = bzimage(true, &[0xC3; 64]);
+    let mut image = bzimage(true, &[0xC3; 0x240]);
     image[0x22C..0x230].copy_from_slice(&0x2FF_FFFF_u32.to_le_bytes());
     let (_, loaded) = load(image, RAM, Some(&[1; 4097]), "").unwrap();
     assert_eq!(loaded.initrd, Some(((48 << 20) - 8192, 4097)));

@@ -4,11 +4,11 @@ use crate::boot::address_space::{ACPI_TABLES, BASE_MEMORY_END, HIGH_MEMORY};
 use crate::memory::GuestMemory;
 
 /// RAM that the guest may use.
-const RAM: u32 = 1;
+pub(super) const RAM: u32 = 1;
 /// Addresses that it must leave alone.
 const RESERVED: u32 = 2;
 /// ACPI tables, which it may overwrite once it has read them.
-const ACPI: u32 = 3;
+pub(super) const ACPI: u32 = 3;
 
 /// A range of guest-physical addresses with its e820 type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,45 +2,67 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use super::UNALLOCATED;
 use super::footer::FOOTER_SIZE;
 use super::layout::Blocks;
+use super::space::Space;
 use crate::disk::poison::Poison;
 use crate::disk::{DiskError, Scatter, Storage};
 
 /// Where each block is, and where the next one goes.
 #[derive(Debug)]
 pub(super) struct BlockMap {
-    /// Place of each block in 512-byte sectors. Entries change from [`UNALLOCATED`] to a place, once.
-    table: Vec<AtomicU32>,
-    table_offset: u64,
-    block_size: u64,
-    bitmap_bytes: u64,
-    footer: [u8; FOOTER_SIZE],
-    /// File offset of the footer, where the next block will begin. Held while a block is allocated.
-    end: Mutex<u64>,
+    /// Place of each block in 512-byte sectors. Entries change from [`UNALLOCATED`] to a place under the lock of
+    /// `space`, and back while `gate` is held exclusively.
+    pub(super) table: Vec<AtomicU32>,
+    pub(super) table_offset: u64,
+    pub(super) block_size: u64,
+    pub(super) bitmap_bytes: u64,
+    pub(super) footer: [u8; FOOTER_SIZE],
+    /// Held by everybody who uses a block's place, so that it stays the block's meanwhile. Taken before `space`.
+    pub(super) gate: RwLock<()>,
+    /// Held while a block is allocated or given up.
+    pub(super) space: Mutex<Space>,
+    /// Whether holes in the file give space back.
+    pub(super) can_punch: bool,
 }
 
 /// A request's part in one block.
-struct Part {
-    block: usize,
+pub(super) struct Part {
+    pub(super) block: usize,
     /// First byte in the block's data.
-    start: u64,
+    pub(super) start: u64,
     /// Bytes.
-    length: u64,
+    pub(super) length: u64,
 }
 
 impl BlockMap {
-    pub(super) fn new(blocks: Blocks, footer: [u8; FOOTER_SIZE], footer_offset: u64) -> Self {
+    pub(super) fn new(
+        blocks: Blocks,
+        footer: [u8; FOOTER_SIZE],
+        footer_offset: u64,
+        first_place: Option<u64>,
+        can_punch: bool,
+    ) -> Self {
+        let allocated = blocks.table.iter().filter(|&&sector| sector != UNALLOCATED);
+        let places = allocated.map(|&sector| u64::from(sector) * 512).collect();
+        let space = Space::between(
+            places,
+            blocks.header.block_span(),
+            first_place,
+            footer_offset,
+        );
         Self {
             table: blocks.table.into_iter().map(AtomicU32::new).collect(),
             table_offset: blocks.header.table_offset,
             block_size: blocks.header.block_size.into(),
             bitmap_bytes: blocks.header.bitmap_bytes(),
             footer,
-            end: Mutex::new(footer_offset),
+            gate: RwLock::default(),
+            space: Mutex::new(space),
+            can_punch,
         }
     }
 
@@ -53,8 +75,18 @@ impl BlockMap {
         (allocated.count() as u64, self.table.len() as u64)
     }
 
+    /// Bytes of a block in the file, its bitmap included.
+    pub(super) fn span(&self) -> u64 {
+        self.bitmap_bytes + self.block_size
+    }
+
+    /// Data bytes in a block.
+    pub(super) fn block_size(&self) -> u64 {
+        self.block_size
+    }
+
     /// The part of a range of `length` bytes at `offset` that its first block holds.
-    fn first_part(&self, offset: u64, length: u64) -> Part {
+    pub(super) fn first_part(&self, offset: u64, length: u64) -> Part {
         let start = offset % self.block_size;
         Part {
             // The range is on the disk, and so the block in the table, whose length is a `usize`.
@@ -65,7 +97,7 @@ impl BlockMap {
     }
 
     /// File offset of a block's data, if it is allocated.
-    fn data_offset(&self, block: usize) -> Option<u64> {
+    pub(super) fn data_offset(&self, block: usize) -> Option<u64> {
         match self.table[block].load(Ordering::Acquire) {
             UNALLOCATED => None,
             sector => Some(u64::from(sector) * 512 + self.bitmap_bytes),
@@ -79,6 +111,7 @@ impl BlockMap {
         mut offset: u64,
         mut into: Scatter<'_>,
     ) -> Result<(), DiskError> {
+        let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         while !into.is_empty() {
             let part = self.first_part(offset, into.len());
             let (here, rest) = into.split_at(part.length);
@@ -102,6 +135,7 @@ impl BlockMap {
         mut offset: u64,
         mut from: Scatter<'_>,
     ) -> Result<(), DiskError> {
+        let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         while !from.is_empty() {
             let part = self.first_part(offset, from.len());
             let (here, rest) = from.split_at(part.length);
@@ -122,12 +156,12 @@ impl BlockMap {
     ) -> Result<(), DiskError> {
         let mut data = self.data_offset(part.block);
         if data.is_none() {
-            let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut space = self.space.lock().unwrap_or_else(PoisonError::into_inner);
             // Another thread may have allocated this block, or failed badly, while this one waited.
             data = self.data_offset(part.block);
             if data.is_none() {
                 poison.check()?;
-                return self.allocate(storage, poison, &mut end, part, from);
+                return self.allocate(storage, poison, &mut space, part, from);
             }
         }
         let data = data.unwrap_or_default() + part.start;
@@ -136,12 +170,58 @@ impl BlockMap {
             .map_err(|error| DiskError::from_io("write", offset, &error))
     }
 
-    /// Adds a block that holds `from` and zeros at the file's end.
+    /// Stores a block that holds `from` and zeros, where another one was given up or else at the file's end.
+    fn allocate(
+        &self,
+        storage: &impl Storage,
+        poison: &Poison,
+        space: &mut Space,
+        part: &Part,
+        from: Scatter<'_>,
+    ) -> Result<(), DiskError> {
+        if !space.given_up.is_empty() {
+            // From then on no table entry leads to what was given up.
+            poison.flush(storage)?;
+            space.flushed();
+        }
+        match space.free.take(self.span()) {
+            Some(place) => {
+                let result = self.reuse(storage, poison, place, part, from);
+                if result.is_err() {
+                    space.free.insert(place..place + self.span());
+                }
+                result
+            }
+            None => self.append(storage, poison, &mut space.end, part, from),
+        }
+    }
+
+    /// Stores a block in a place that belongs to none.
+    ///
+    /// What a power cut may leave: a place that belongs to none, or the allocated block.
+    fn reuse(
+        &self,
+        storage: &impl Storage,
+        poison: &Poison,
+        place: u64,
+        part: &Part,
+        from: Scatter<'_>,
+    ) -> Result<(), DiskError> {
+        // What another block left there must not show.
+        storage
+            .punch(place, self.span())
+            .and_then(|()| self.fill(storage, place, part, from))
+            .map_err(|error| DiskError::from_io("write", place, &error))?;
+        poison.flush(storage)?;
+        self.enter(storage, poison, place, part.block)
+    }
+
+    /// Adds a block at the file's end.
     ///
     /// What a power cut may leave: before the second flush an unreferenced hole (with a footer before or
     /// behind it, or only the footer's copy at the file's start), then an unreferenced block, then the
     /// allocated block. A table entry never leads to bytes that weren't flushed before it was written.
-    fn allocate(
+    fn append(
         &self,
         storage: &impl Storage,
         poison: &Poison,
@@ -150,13 +230,11 @@ impl BlockMap {
         from: Scatter<'_>,
     ) -> Result<(), DiskError> {
         let place = *end;
-        let data = place + self.bitmap_bytes;
-        let new_end = data + self.block_size;
-        let sector = match u32::try_from(place / 512) {
-            Ok(sector) if sector != UNALLOCATED => sector,
-            // The format's limit of 2 TiB, which the disk's own limit stays below unless space leaked.
-            _ => return Err(DiskError::NoSpace),
-        };
+        let new_end = place + self.span();
+        // The format's limit of 2 TiB, which the disk's own limit stays below unless space leaked.
+        if place / 512 >= u64::from(UNALLOCATED) {
+            return Err(DiskError::NoSpace);
+        }
         // The file grows from the old footer to the new one; what lies between reads as zeros.
         let moved = storage.write_bytes(new_end, &self.footer);
         if let Err(error) = moved {
@@ -164,23 +242,46 @@ impl BlockMap {
             return Err(self.take_back(storage, poison, place, error));
         }
         poison.flush(storage)?;
-        // The bitmap says of every sector that it is valid; those not written read as zeros.
-        let bitmap = vec![0xFF; usize::try_from(self.bitmap_bytes).unwrap_or_default()];
-        let filled = storage
-            .write_bytes(place, &bitmap)
-            .and_then(|()| storage.write_at(data + part.start, from));
-        if let Err(error) = filled {
-            let error = DiskError::from_io("write", data + part.start, &error);
+        if let Err(error) = self.fill(storage, place, part, from) {
+            let error = DiskError::from_io("write", place, &error);
             return Err(self.take_back(storage, poison, place, error));
         }
         poison.flush(storage)?;
-        let entry = self.table_offset + part.block as u64 * 4;
+        self.enter(storage, poison, place, part.block)?;
+        *end = new_end;
+        Ok(())
+    }
+
+    /// Writes a new block's bitmap, which says of every sector that it is valid, and the data that there is. The
+    /// rest of the place reads as zeros.
+    fn fill(
+        &self,
+        storage: &impl Storage,
+        place: u64,
+        part: &Part,
+        from: Scatter<'_>,
+    ) -> std::io::Result<()> {
+        let bitmap = vec![0xFF; usize::try_from(self.bitmap_bytes).unwrap_or_default()];
+        storage.write_bytes(place, &bitmap)?;
+        storage.write_at(place + self.bitmap_bytes + part.start, from)
+    }
+
+    /// Enters a block, which is durable, into the table.
+    fn enter(
+        &self,
+        storage: &impl Storage,
+        poison: &Poison,
+        place: u64,
+        block: usize,
+    ) -> Result<(), DiskError> {
+        // Every place in a file that was opened or grown by us fits.
+        let sector = u32::try_from(place / 512).map_err(|_| DiskError::NoSpace)?;
+        let entry = self.table_offset + block as u64 * 4;
         if let Err(error) = storage.write_bytes(entry, &sector.to_be_bytes()) {
             poison.set();
             return Err(DiskError::from_io("write", entry, &error));
         }
-        self.table[part.block].store(sector, Ordering::Release);
-        *end = new_end;
+        self.table[block].store(sector, Ordering::Release);
         Ok(())
     }
 
@@ -210,6 +311,7 @@ impl BlockMap {
         storage: &impl Storage,
         within: Range<u64>,
     ) -> Result<Option<Range<u64>>, DiskError> {
+        let _shared = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let mut offset = within.start;
         while offset < within.end {
             let part = self.first_part(offset, within.end - offset);

@@ -260,13 +260,19 @@ impl Blocks {
         Ok(())
     }
 
-    /// End of the last structure or block in the file, in whole sectors.
-    fn end_of_use(&self, header_offset: u64) -> u64 {
+    /// End of the headers and the table, in whole sectors: the first place that a block can have.
+    pub(super) fn end_of_structures(&self, header_offset: u64) -> u64 {
         let mut end = (header_offset + HEADER_SIZE as u64)
             .max(self.header.table_offset + self.header.table_bytes());
         for locator in &self.header.locators {
             end = end.max(locator.offset + u64::from(locator.length));
         }
+        end.next_multiple_of(512)
+    }
+
+    /// End of the last structure or block in the file, in whole sectors.
+    fn end_of_use(&self, header_offset: u64) -> u64 {
+        let mut end = self.end_of_structures(header_offset);
         if let Some(last) = self.table.iter().filter(|&&at| at != UNALLOCATED).max() {
             end = end.max(u64::from(*last) * 512 + self.header.block_span());
         }

@@ -7,8 +7,12 @@
 //! Opening validates everything but the data and refuses what it doesn't understand, naming the field.
 //! Writing keeps the file valid at every instant: whatever prefix of the writes a power cut lets through,
 //! and whatever subset of those not yet flushed, the file opens again with all flushed data.
+//!
+//! Discarding gives space back: blocks that are discarded as a whole leave the table, their place becomes a hole
+//! in the file and is the next block's, and at the file's end the file shrinks.
 
 mod create;
+mod discard;
 mod dynamic;
 mod error;
 mod field;
@@ -16,6 +20,7 @@ mod footer;
 mod geometry;
 mod header;
 mod layout;
+mod space;
 
 use std::ops::Range;
 
@@ -38,6 +43,9 @@ use super::{DiskError, DiskImage, DiskInfo, Durability, ImageFormat, Scatter, St
 
 /// Table entry of a block that was never written.
 const UNALLOCATED: u32 = u32::MAX;
+
+/// Creators of VHDs with more in them than the format knows.
+const KEEP_NOTES: [[u8; 4]; 2] = [*b"tap\0", *b"CTXS"];
 
 /// An open VHD on some storage.
 #[derive(Debug)]
@@ -75,6 +83,9 @@ impl<S: Storage> VhdDisk<S> {
             None => ImageFormat::VhdFixed,
             Some(_) => ImageFormat::VhdDynamic,
         };
+        let can_punch = !read_only && storage.can_punch();
+        // Blocks can be given up wherever they are stored.
+        let discard = can_punch || (!read_only && layout.blocks.is_some());
         Ok(Self {
             storage,
             info: DiskInfo {
@@ -84,14 +95,20 @@ impl<S: Storage> VhdDisk<S> {
                 read_only,
                 identity: layout.footer.unique_id,
                 format,
-                discard: false,
-                discard_reads_zero: false,
+                discard,
+                discard_reads_zero: discard,
                 volatile_cache: !read_only,
             },
             poison: Poison::default(),
-            blocks: layout
-                .blocks
-                .map(|blocks| BlockMap::new(blocks, layout.footer_bytes, layout.footer_offset)),
+            blocks: layout.blocks.map(|blocks| {
+                let footer = &layout.footer;
+                // These keep a map of their own between the table and the first block.
+                let keeps_notes = KEEP_NOTES.contains(&footer.creator_application);
+                let first = blocks.end_of_structures(footer.data_offset);
+                let first = (!keeps_notes).then_some(first);
+                let (footer, offset) = (layout.footer_bytes, layout.footer_offset);
+                BlockMap::new(blocks, footer, offset, first, can_punch)
+            }),
             footer: layout.footer,
         })
     }
@@ -190,7 +207,27 @@ impl<S: Storage> DiskImage for VhdDisk<S> {
 
     fn discard(&self, offset: u64, length: u64) -> Result<(), DiskError> {
         self.info.check_change(offset, length)?;
-        self.poison.check()
+        self.poison.check()?;
+        if !self.info.discard || length == 0 {
+            return Ok(());
+        }
+        match &self.blocks {
+            Some(blocks) => {
+                let range = offset..offset + length;
+                blocks.discard(&self.storage, &self.poison, self.info.size, range)
+            }
+            None => self
+                .storage
+                .punch(offset, length)
+                .map_err(|error| DiskError::from_io("discard", offset, &error)),
+        }
+    }
+
+    fn discard_granularity(&self) -> u64 {
+        match &self.blocks {
+            Some(blocks) => blocks.block_size(),
+            None => self.info.physical_sector_size.into(),
+        }
     }
 
     fn next_data(&self, offset: u64) -> Result<Option<Range<u64>>, DiskError> {

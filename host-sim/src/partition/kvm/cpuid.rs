@@ -235,7 +235,7 @@ mod tests {
     fn every_way_to_tell_the_topology_says_the_same() {
         let host = [
             entry(HIGHEST, [7, 0, 0, 0]),
-            entry(FEATURES, [0, 0xFF10_0800, SVM | VMX, 0]),
+            entry(FEATURES, [0, 0xFF10_0800, VMX, 0]),
             entry(CACHES, [0xFC00_C163, 0, 0, 0]),
             entry(TOPOLOGY, [1, 8, 0x100, 77]),
             entry(EXTENDED_FEATURES, [0, 0, SVM | CMP_LEGACY, 0]),

@@ -90,6 +90,15 @@ impl Devices {
         Ok(())
     }
 
+    /// Disconnects the interrupt lines from a machine that is replaced. An event belongs to one machine at a time.
+    pub(super) fn disconnect(&self, fd: &VmFd) -> Result<(), KvmError> {
+        for (event, line) in self.lines.iter().zip(SERIAL_LINES) {
+            fd.unregister_irqfd(event, line.into())
+                .map_err(KvmError::refused("disconnect an interrupt line"))?;
+        }
+        Ok(())
+    }
+
     /// The machine was reset.
     pub(super) fn reset(&self) {
         for port in &self.serial {

@@ -89,6 +89,7 @@ impl Partition {
 
         let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm)));
         let mut hv_config = HvConfig::new(config.memory, clock, sink, config.vp_count);
+        hv_config.vp_assist_page = platform.is_pc();
         adjust(&mut hv_config);
         let hv = Hv::new(hv_config)?;
         let processors = prepared(&hv, &vm, processors, platform)?;
@@ -118,6 +119,7 @@ impl Partition {
         let config = hv.config();
         // The shim keeps its clock: time goes on, and the counters of the new processors are the same.
         let (vm, processors, _) = machine(&config.memory, config.vp_count, platform)?;
+        devices.disconnect(&current_vm.get())?;
         mapper.move_to(&vm.fd)?;
         devices.reset();
         devices.connect(&vm.fd)?;

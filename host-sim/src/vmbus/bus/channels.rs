@@ -36,6 +36,10 @@ impl Inner {
                     }
                 })
             },
+            gpadls: {
+                let (bus, channel) = (Arc::downgrade(self), open.channel);
+                GpadlLookup::new(move |id| lend(&bus, channel, id))
+            },
         };
         // The guest may signal as soon as it has the answer, so the port comes first.
         if let Some(connection) = open.connection_id {
@@ -175,4 +179,16 @@ impl Inner {
         }
         state.server.closed(channel);
     }
+}
+
+/// Takes a GPADL of a channel into use for its device.
+fn lend(bus: &Weak<Inner>, channel: ChannelId, id: GpadlId) -> Option<LentMemory> {
+    let inner = bus.upgrade()?;
+    let gpadl = inner.state().server.lend_gpadl(channel, id)?;
+    let bus = Weak::clone(bus);
+    Some(LentMemory::new(inner.memory.clone(), gpadl, move || {
+        if let Some(bus) = bus.upgrade() {
+            bus.post(Input::GpadlReturned(id));
+        }
+    }))
 }

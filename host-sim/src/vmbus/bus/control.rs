@@ -40,6 +40,14 @@ impl Inner {
                     return Status::SUCCESS;
                 }
             }
+            // Whether others use it, is looked at when this is taken: once is enough.
+            Input::GpadlReturned(id) => {
+                let waits =
+                    |input: &Input| matches!(input, Input::GpadlReturned(other) if *other == id);
+                if inbox.iter().any(waits) {
+                    return Status::SUCCESS;
+                }
+            }
             Input::Closed(_) => {}
         }
         inbox.push_back(input);
@@ -109,6 +117,7 @@ impl Inner {
                 state.server.request_sub_channels(device, count)
             }
             Some(Input::Closed(channel)) => self.finish_close(state, channel),
+            Some(Input::GpadlReturned(id)) => state.server.gpadl_returned(id),
         }
         true
     }

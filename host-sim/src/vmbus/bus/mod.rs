@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ::hypercall::call::Status;
 use serde::Serialize;
 use thiserror::Error;
-use vmbus_core::protocol::{ChannelId, HostMessage, MessageBuffer, connection_id};
+use vmbus_core::protocol::{ChannelId, GpadlId, HostMessage, MessageBuffer, connection_id};
 use vmbus_core::ring::{IncomingRing, OutgoingRing};
 
 use super::doorbell::{ChannelPort, Doorbell};
@@ -21,7 +21,8 @@ use super::interrupt::GuestInterrupt;
 use super::server::{DeviceId, Effect, OpenEffect, Server, ServerConfig, ServerSnapshot};
 use super::trace::{BusEvent, BusObserver};
 use super::vsp::{
-    ChannelServices, GuestRing, NextPoll, OpenRequest, PollWaker, SubChannelRequest, Vsp,
+    ChannelServices, GpadlLookup, GuestRing, LentMemory, NextPoll, OpenRequest, PollWaker,
+    SubChannelRequest, Vsp,
 };
 use super::worker::{ChannelRun, ChannelShared};
 use crate::hv::{EventPort, Hv, MessagePort, PortError, PostError};
@@ -108,6 +109,8 @@ enum Input {
         count: u16,
     },
     Closed(ChannelId),
+    /// A device no longer uses a GPADL.
+    GpadlReturned(GpadlId),
 }
 
 struct Running {

@@ -2,11 +2,14 @@
 
 use std::sync::mpsc;
 
+use ::hypercall::call::CallResult;
+use ::hypercall::msr;
+
 use vmbus_core::class;
 use vmbus_core::guid::Guid;
 use vmbus_core::protocol::{
     ContactTarget, GpadlHeader, GpadlId, GuestMessage, InitiateContact, MonitorPages, OpenChannel,
-    RequestOffers, USER_DATA_SIZE,
+    OpenFlags, OpenSignal, RequestOffers, USER_DATA_SIZE,
 };
 use vmbus_core::version::{FeatureFlags, ProtocolVersion};
 
@@ -27,6 +30,7 @@ impl InterruptSink for NoInterrupts {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Behaviour {
     Idle,
+    Refuse,
     Fail,
     Panic,
 }
@@ -52,6 +56,9 @@ impl Vsp for Device {
         _request: OpenRequest,
         services: ChannelServices,
     ) -> Result<Box<dyn VspChannel>, OpenRefused> {
+        if self.behaviour == Behaviour::Refuse {
+            return Err(OpenRefused::new("on purpose"));
+        }
         *self.services.lock().unwrap() = Some(services);
         Ok(Box::new(DeviceChannel(
             self.behaviour,
@@ -63,7 +70,7 @@ impl Vsp for Device {
 impl VspChannel for DeviceChannel {
     fn poll(&mut self, _io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
         match self.0 {
-            Behaviour::Idle => Ok(NextPoll::OnSignal),
+            Behaviour::Idle | Behaviour::Refuse => Ok(NextPoll::OnSignal),
             Behaviour::Fail => Err(ChannelFault::Protocol {
                 device: "test",
                 reason: "broken on purpose".to_owned(),
@@ -113,13 +120,16 @@ impl Bench {
     }
 
     fn post<'a>(&self, message: impl Into<GuestMessage<'a>>) {
+        assert_eq!(self.try_post(message), Status::SUCCESS);
+    }
+
+    fn try_post<'a>(&self, message: impl Into<GuestMessage<'a>>) -> Status {
         let mut buffer = MessageBuffer::new();
         message.into().emit(&mut buffer).unwrap();
-        let status = self.bus.inner.post(Input::Message {
+        self.bus.inner.post(Input::Message {
             connection: connection_id::MESSAGE,
             payload: buffer.as_bytes().into(),
-        });
-        assert_eq!(status, Status::SUCCESS);
+        })
     }
 
     /// Lets a stepped bus do all it can.
@@ -155,15 +165,7 @@ impl Bench {
         self.post(contact());
         self.post(RequestOffers {});
         self.gpadl(1);
-        self.post(OpenChannel {
-            channel_id: CHANNEL,
-            open_id: 1,
-            ring_gpadl_id: GpadlId(1),
-            target_vp: 0,
-            downstream_page_offset: 4,
-            user_data: [0; USER_DATA_SIZE],
-            signal: None,
-        });
+        self.post(open());
     }
 
     fn open(&self) {
@@ -178,6 +180,18 @@ impl Bench {
         self.wait_until("the blockade", |bench| {
             bench.bus.inner.state().unsent.is_some()
         });
+    }
+}
+
+fn open() -> OpenChannel {
+    OpenChannel {
+        channel_id: CHANNEL,
+        open_id: 1,
+        ring_gpadl_id: GpadlId(1),
+        target_vp: 0,
+        downstream_page_offset: 4,
+        user_data: [0; USER_DATA_SIZE],
+        signal: None,
     }
 }
 
@@ -253,6 +267,95 @@ fn a_reset_waits_for_a_channel_that_is_about_to_be_opened() {
     assert!(!Inner::is_quiet(&state), "the channel will be opened yet");
     while bench.bus.inner.handle_effect(&mut state) {}
     assert!(Inner::is_quiet(&state));
+}
+
+#[test]
+fn messages_that_wait_are_bounded() {
+    let bench = Bench::new(Execution::Stepped, Behaviour::Idle);
+    for _ in 0..INBOX_LIMIT {
+        bench.post(RequestOffers {});
+    }
+    assert_eq!(
+        bench.try_post(RequestOffers {}),
+        Status::INSUFFICIENT_BUFFERS
+    );
+    assert!(bench.bus.step(Work::Inbox));
+    bench.post(RequestOffers {});
+    assert_eq!(
+        bench.try_post(RequestOffers {}),
+        Status::INSUFFICIENT_BUFFERS
+    );
+}
+
+/// What the guest gets when it signals a connection.
+fn signal(hv: &Hv, connection: u32) -> Status {
+    let registers = crate::hv::HypercallRegisters {
+        control: 0x1_005D,
+        input: connection.into(),
+        output: 0,
+    };
+    CallResult::from_bits(hv.hypercall(0, registers)).status()
+}
+
+// 17, 37
+#[test]
+fn the_event_port_is_there_before_the_answer_and_gone_with_the_channel() {
+    let bench = Bench::new(Execution::Stepped, Behaviour::Idle);
+    bench.hv.write_msr(0, msr::GUEST_OS_ID, 1).unwrap();
+    bench.hv.write_msr(0, msr::HYPERCALL, 0x9001).unwrap();
+    let connection = 0x2000 | CHANNEL.0;
+    assert_eq!(signal(&bench.hv, connection), Status::INVALID_CONNECTION_ID);
+    bench.post_open();
+    while !bench.bus.inner.inbox().is_empty() {
+        bench.bus.step(Work::Inbox);
+    }
+    while bench.bus.snapshot().open.is_empty() {
+        assert!(bench.bus.step(Work::Effect));
+    }
+    let told = bench.hv.message_queue_len(1, 2);
+    assert_eq!(signal(&bench.hv, connection), Status::SUCCESS);
+    assert_eq!(bench.bus.snapshot().open[0].signals, 1);
+    assert!(bench.bus.step(Work::Effect));
+    assert_eq!(bench.hv.message_queue_len(1, 2), told + 1, "the answer");
+    assert!(bench.bus.reset());
+    assert_eq!(signal(&bench.hv, connection), Status::INVALID_CONNECTION_ID);
+}
+
+// 42
+#[test]
+fn an_open_that_is_refused_leaves_no_event_port() {
+    let refused = Bench::new(Execution::Stepped, Behaviour::Refuse);
+    let ports = refused.hv.snapshot().event_ports;
+    refused.post_open();
+    // The shared event connection, which is nobody's to choose.
+    let taken = Bench::new(Execution::Stepped, Behaviour::Idle);
+    taken.post(InitiateContact {
+        version: ProtocolVersion::V6_0.wire(),
+        target: ContactTarget::Signal {
+            sint: 2,
+            vtl: 0,
+            features: FeatureFlags::GUEST_SPECIFIED_SIGNAL_PARAMETERS,
+        },
+        ..contact()
+    });
+    taken.post(RequestOffers {});
+    taken.gpadl(1);
+    taken.post(OpenChannel {
+        signal: Some(OpenSignal {
+            connection_id: connection_id::EVENT,
+            event_flag: 1,
+            flags: OpenFlags::empty(),
+        }),
+        ..open()
+    });
+    for bench in [refused, taken] {
+        bench.settle();
+        let snapshot = bench.bus.snapshot();
+        assert_eq!(snapshot.server.counters.opens_refused, 1);
+        assert_eq!(snapshot.server.channels[0].phase, "closed");
+        assert_eq!(bench.hv.snapshot().event_ports, ports);
+        assert!(bench.bus.reset());
+    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Channels and the memory lent to them.
 
+use std::sync::Arc;
+
 use vmbus_core::guid::Guid;
 use vmbus_core::protocol::{
     ChannelId, GpadlBody, GpadlCreated, GpadlHeader, GpadlId, GpadlTeardown, GpadlTorndown,
@@ -12,7 +14,7 @@ use super::connection::Connection;
 use super::effect::{Effect, OpenEffect};
 use super::{DeviceId, MAX_CHANNELS, Server, VMBUS_SINT};
 use crate::memory::PAGE_SIZE;
-use crate::vmbus::gpadl::Progress;
+use crate::vmbus::gpadl::{Gpadl, Progress};
 
 /// State of a channel that the guest knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +64,8 @@ pub(super) struct Channel {
     rescind_when_closed: bool,
     /// To be forgotten when closed: the guest released its id or is gone.
     forget_when_closed: bool,
-    /// Ring GPADLs whose teardown waits for the close.
-    torndown_when_closed: Vec<GpadlId>,
+    /// GPADLs whose teardown waits: the ring's for the close, others until their device has returned them.
+    torndown_later: Vec<GpadlId>,
 }
 
 impl Channel {
@@ -103,9 +105,11 @@ impl Server {
         self.channels.get(&id).map(|channel| channel.phase)
     }
 
-    /// Offers a device's channel under the lowest free id. Without a free id the device stays hidden.
+    /// Offers a device's channel under the lowest free id. Without a free id the device stays hidden, and so it does
+    /// from a guest that is leaving: its end would wait for the new channel for ever.
     pub(super) fn offer(&mut self, device: DeviceId, sub_channel_index: u16) {
-        let (Some(entry), Some(session)) = (self.devices.get(&device), self.connection.session())
+        let (Some(entry), Connection::Connected(session)) =
+            (self.devices.get(&device), &self.connection)
         else {
             return;
         };
@@ -151,7 +155,7 @@ impl Server {
             close_when_open: false,
             rescind_when_closed: false,
             forget_when_closed: false,
-            torndown_when_closed: Vec::new(),
+            torndown_later: Vec::new(),
         };
         self.channels.insert(id, channel);
         self.send(message);
@@ -359,14 +363,14 @@ impl Server {
         channel.ring = None;
         channel.close_when_open = false;
         let reopen = channel.reopen.take();
-        let torndown = std::mem::take(&mut channel.torndown_when_closed);
+        let torndown = std::mem::take(&mut channel.torndown_later);
         let (forget, rescind) = (channel.forget_when_closed, channel.rescind_when_closed);
         if forget {
             self.forget(id);
             return self.finish_disconnect();
         }
         for gpadl in torndown {
-            self.tear_down(gpadl);
+            self.tear_down_unless_lent(id, gpadl);
         }
         if rescind {
             self.rescind(id);
@@ -498,10 +502,54 @@ impl Server {
         let in_use = channel.ring == Some(gpadl_id) && channel.phase != ChannelPhase::Closed;
         if in_use {
             // The guest has forgotten to close first, or the close is under way: the answer waits for its end.
-            if !channel.torndown_when_closed.contains(&gpadl_id) {
-                channel.torndown_when_closed.push(gpadl_id);
+            if !channel.torndown_later.contains(&gpadl_id) {
+                channel.torndown_later.push(gpadl_id);
             }
         } else {
+            self.tear_down_unless_lent(channel_id, gpadl_id);
+        }
+    }
+
+    /// Tears down a GPADL that is no ring's, at once or when its device has returned it.
+    fn tear_down_unless_lent(&mut self, channel_id: ChannelId, gpadl_id: GpadlId) {
+        if !self.gpadls.is_lent(gpadl_id) {
+            return self.tear_down(gpadl_id);
+        }
+        if let Some(channel) = self.channels.get_mut(&channel_id)
+            && !channel.torndown_later.contains(&gpadl_id)
+        {
+            channel.torndown_later.push(gpadl_id);
+        }
+    }
+
+    /// Takes a GPADL of an open channel into use for its device; `None` if there is no such one, or if the guest is
+    /// taking it back. The use ends with the reference; [`gpadl_returned`](Self::gpadl_returned) has to be called
+    /// then.
+    #[must_use]
+    pub fn lend_gpadl(&self, channel_id: ChannelId, gpadl_id: GpadlId) -> Option<Arc<Gpadl>> {
+        let channel = self.channels.get(&channel_id)?;
+        let usable = matches!(channel.phase, ChannelPhase::Opening | ChannelPhase::Open)
+            && channel.ring != Some(gpadl_id)
+            && !channel.torndown_later.contains(&gpadl_id);
+        self.gpadls
+            .get(gpadl_id)
+            .filter(|gpadl| usable && gpadl.channel_id == channel_id)
+            .map(Arc::clone)
+    }
+
+    /// A device no longer uses a GPADL: a teardown that has waited for that is answered.
+    pub fn gpadl_returned(&mut self, gpadl_id: GpadlId) {
+        if self.gpadls.is_lent(gpadl_id) {
+            return;
+        }
+        let waiting = self.channels.values_mut().find_map(|channel| {
+            let is_ring = channel.ring == Some(gpadl_id);
+            let place = channel.torndown_later.iter().position(|id| *id == gpadl_id);
+            place
+                .filter(|_| !is_ring)
+                .map(|place| channel.torndown_later.swap_remove(place))
+        });
+        if let Some(gpadl_id) = waiting {
             self.tear_down(gpadl_id);
         }
     }

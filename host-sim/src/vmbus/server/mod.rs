@@ -217,7 +217,13 @@ impl Server {
             GuestMessage::InitiateContact(contact) => {
                 return self.initiate_contact(connection_id, contact);
             }
-            GuestMessage::CloseReservedChannel(close) => {
+            // A paused connection drops it below, as it does everything that does not end the pause.
+            GuestMessage::CloseReservedChannel(close)
+                if !self
+                    .connection
+                    .session()
+                    .is_some_and(|session| session.paused) =>
+            {
                 // No channel is reserved here, so it is closed already. The answer goes where the request says.
                 if close.target_vp < self.config.vp_count && close.target_sint < 16 {
                     let message = CloseReservedChannelResponse {

@@ -13,14 +13,17 @@ pub enum UnitAttention {
     ParametersChanged,
     /// Logical units appeared or went away.
     ReportedLunsChanged,
+    /// Another medium is in the drive.
+    MediumChanged,
 }
 
 impl UnitAttention {
     /// In the order in which they are reported.
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::CapacityChanged,
         Self::ParametersChanged,
         Self::ReportedLunsChanged,
+        Self::MediumChanged,
     ];
 
     const fn bit(self) -> u8 {
@@ -28,6 +31,7 @@ impl UnitAttention {
             Self::CapacityChanged => 1,
             Self::ParametersChanged => 2,
             Self::ReportedLunsChanged => 4,
+            Self::MediumChanged => 8,
         }
     }
 
@@ -40,6 +44,7 @@ impl UnitAttention {
                 Self::CapacityChanged => AdditionalSense::CAPACITY_DATA_CHANGED,
                 Self::ParametersChanged => AdditionalSense::MICROCODE_CHANGED,
                 Self::ReportedLunsChanged => AdditionalSense::REPORTED_LUNS_DATA_CHANGED,
+                Self::MediumChanged => AdditionalSense::MEDIUM_MAY_HAVE_CHANGED,
             },
         )
     }
@@ -52,6 +57,10 @@ pub(super) struct Pending(AtomicU8);
 impl Pending {
     pub(super) fn raise(&self, attention: UnitAttention) {
         self.0.fetch_or(attention.bit(), Ordering::AcqRel);
+    }
+
+    pub(super) fn withdraw(&self, attention: UnitAttention) {
+        self.0.fetch_and(!attention.bit(), Ordering::AcqRel);
     }
 
     /// Takes the first that waits. Of several callers exactly one gets each.

@@ -4,7 +4,7 @@ use vsc_storage::scsi::{ReadCapacity10, ReadCapacity16, Transfer};
 use zerocopy::IntoBytes;
 
 use super::{DataBuffer, LogicalUnit, Outcome};
-use crate::disk::Durability;
+use crate::disk::{DiskImage as _, Durability};
 
 /// FORMAT UNIT: a parameter list comes with the command.
 const FORMAT_DATA: u8 = 0x10;

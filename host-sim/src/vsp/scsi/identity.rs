@@ -8,14 +8,15 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::provisioning::MAX_UNMAP_DESCRIPTORS;
 use super::{DataBuffer, LogicalUnit, Outcome};
+use crate::disk::DiskImage as _;
 
-const VENDOR: [u8; 8] = *b"Msft    ";
+pub(super) const VENDOR: [u8; 8] = *b"Msft    ";
 const PRODUCT: [u8; 16] = *b"Virtual Disk    ";
-const REVISION: [u8; 4] = *b"1.0 ";
+pub(super) const REVISION: [u8; 4] = *b"1.0 ";
 /// SPC-3.
 const SPC_VERSION: u8 = 5;
 /// The only response format there is.
-const RESPONSE_FORMAT: u8 = 2;
+pub(super) const RESPONSE_FORMAT: u8 = 2;
 
 /// Microsoft paging extent properties: version 1, mode-select extension.
 const PAGING_EXTENT: [u8; 4] = [0x01, 0x01, 0x00, 0x00];
@@ -32,8 +33,8 @@ const WRITE_SAME_NON_ZERO: u8 = 0x01;
 const ALIGNMENT_VALID: u32 = 0x8000_0000;
 
 /// Fewest bytes of standard data and of a page that may be asked for.
-const MINIMUM_STANDARD: u16 = 5;
-const MINIMUM_PAGE: u16 = 4;
+pub(super) const MINIMUM_STANDARD: u16 = 5;
+pub(super) const MINIMUM_PAGE: u16 = 4;
 
 /// Standard data of a disk.
 fn disk_data() -> [u8; StandardInquiry::DISK_SIZE] {
@@ -79,7 +80,7 @@ pub(super) fn absent_inquiry(
 }
 
 /// Answers INQUIRY, refusing allocation lengths that cut even the header. Nothing asked for is no error.
-fn inquiry_reply(
+pub(super) fn inquiry_reply(
     reply: &[u8],
     minimum: u16,
     allocation_length: u16,
@@ -153,7 +154,6 @@ impl LogicalUnit {
     }
 
     fn block_limits(&self) -> BlockLimits {
-        let physical_blocks = 1u32 << self.physical_exponent;
         let max_blocks = self.max_transfer >> self.sector_shift;
         let mut limits = BlockLimits::new_zeroed();
         limits.flags = WRITE_SAME_NON_ZERO;
@@ -164,7 +164,8 @@ impl LogicalUnit {
         if self.unmaps() {
             limits.max_unmap_blocks = u32::MAX.into();
             limits.max_unmap_descriptors = (MAX_UNMAP_DESCRIPTORS as u32).into();
-            limits.unmap_granularity = physical_blocks.into();
+            let granularity = self.image.discard_granularity() >> self.sector_shift;
+            limits.unmap_granularity = u32::try_from(granularity.max(1)).unwrap_or(1).into();
             limits.unmap_alignment = ALIGNMENT_VALID.into();
         }
         limits

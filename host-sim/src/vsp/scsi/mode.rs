@@ -6,6 +6,7 @@ use vsc_storage::scsi::{
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{DataBuffer, LogicalUnit, Outcome};
+use crate::disk::DiskImage as _;
 
 /// Sub-page code for all sub-pages.
 const ALL_SUB_PAGES: u8 = 0xFF;

@@ -70,6 +70,12 @@ impl Outcome {
     pub const WRITE_PROTECTED: Self =
         Self::check(SenseKey::DATA_PROTECT, AdditionalSense::WRITE_PROTECTED);
 
+    /// The host has no space for the data.
+    pub const NO_SPACE: Self = Self::check(
+        SenseKey::DATA_PROTECT,
+        AdditionalSense::SPACE_ALLOCATION_FAILED,
+    );
+
     /// How a failed read of the disk ends.
     #[must_use]
     pub fn from_read_error(error: &DiskError) -> Self {
@@ -88,10 +94,7 @@ impl Outcome {
         match error {
             DiskError::OutOfRange { .. } | DiskError::Unaligned { .. } => Self::BAD_LBA,
             DiskError::ReadOnly => Self::WRITE_PROTECTED,
-            DiskError::NoSpace => Self::check(
-                SenseKey::DATA_PROTECT,
-                AdditionalSense::SPACE_ALLOCATION_FAILED,
-            ),
+            DiskError::NoSpace => Self::NO_SPACE,
             _ => Self::check(SenseKey::MEDIUM_ERROR, AdditionalSense::WRITE_ERROR),
         }
     }

@@ -5,7 +5,7 @@ use vsc_storage::scsi::{UnmapDescriptor, UnmapHeader, WriteSame, unmap_descripto
 
 use super::block::ByteRange;
 use super::{DataBuffer, LogicalUnit, Outcome};
-use crate::disk::{DiskError, Durability};
+use crate::disk::{DiskError, DiskImage as _, Durability};
 
 /// Most descriptors of one UNMAP; stated in the block limits page.
 pub(super) const MAX_UNMAP_DESCRIPTORS: usize = 256;

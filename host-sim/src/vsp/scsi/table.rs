@@ -6,7 +6,8 @@ use vsc_storage::scsi::{Command, Opcode, ReportLunsHeader, ReportedLun};
 use zerocopy::IntoBytes;
 
 use super::identity::absent_inquiry;
-use super::{DataBuffer, LogicalUnit, Outcome};
+use super::{DataBuffer, LogicalUnit, OpticalDrive, Outcome, UnitAttention};
+use crate::disk::{DiskImage, FaultyDisk, OnFull};
 
 /// Logical units that a controller can have: numbers 0 to 63.
 pub const MAX_LUNS: usize = 64;
@@ -23,6 +24,65 @@ pub struct Address {
     pub target: u8,
     /// Logical unit.
     pub lun: u8,
+}
+
+/// A logical unit of any kind.
+#[derive(Clone, Debug)]
+pub enum Unit {
+    /// A disk.
+    Disk(Arc<LogicalUnit>),
+    /// An optical drive.
+    Optical(Arc<OpticalDrive>),
+}
+
+impl Unit {
+    /// Executes a command on the calling thread.
+    #[must_use]
+    #[inline]
+    pub fn execute(&self, cdb: &[u8; 16], data: &DataBuffer<'_>) -> Outcome {
+        match self {
+            Self::Disk(disk) => disk.execute(cdb, data),
+            Self::Optical(drive) => drive.execute(cdb, data),
+        }
+    }
+
+    /// Makes the next command that may report it fail with this unit attention.
+    pub fn raise(&self, attention: UnitAttention) {
+        match self {
+            Self::Disk(disk) => disk.raise(attention),
+            Self::Optical(drive) => drive.raise(attention),
+        }
+    }
+
+    /// The disk's image or the drive's medium.
+    #[must_use]
+    pub fn image(&self) -> Option<Arc<dyn DiskImage>> {
+        match self {
+            Self::Disk(disk) => Some(Arc::clone(disk.image())),
+            Self::Optical(drive) => drive.medium(),
+        }
+    }
+
+    /// What goes wrong with the disk or the medium.
+    #[must_use]
+    pub fn faults(&self) -> Option<Arc<FaultyDisk>> {
+        match self {
+            Self::Disk(disk) => Some(Arc::clone(disk.faults())),
+            Self::Optical(drive) => drive.faults(),
+        }
+    }
+}
+
+impl From<LogicalUnit> for Unit {
+    fn from(disk: LogicalUnit) -> Self {
+        Self::Disk(Arc::new(disk))
+    }
+}
+
+impl From<OpticalDrive> for Unit {
+    fn from(drive: OpticalDrive) -> Self {
+        Self::Optical(Arc::new(drive))
+    }
 }
 
 /// How a controller understands addresses.
@@ -45,7 +105,7 @@ pub enum Addressing {
 #[derive(Clone, Debug)]
 pub struct UnitTable {
     addressing: Addressing,
-    units: [Option<Arc<LogicalUnit>>; MAX_LUNS],
+    units: [Option<Unit>; MAX_LUNS],
 }
 
 impl UnitTable {
@@ -70,21 +130,21 @@ impl UnitTable {
     /// The unit with this number.
     #[must_use]
     #[inline]
-    pub fn get(&self, lun: u8) -> Option<&Arc<LogicalUnit>> {
+    pub fn get(&self, lun: u8) -> Option<&Unit> {
         self.units.get(usize::from(lun))?.as_ref()
     }
 
     /// Puts a unit into its place, or takes it away; returns what was there.
     ///
     /// Numbers at or above [`capacity`](Self::capacity) have no place: nothing is changed.
-    pub fn set(&mut self, lun: u8, unit: Option<Arc<LogicalUnit>>) -> Option<Arc<LogicalUnit>> {
+    pub fn set(&mut self, lun: u8, unit: Option<Unit>) -> Option<Unit> {
         let capacity = self.capacity();
         let place = self.units[..capacity].get_mut(usize::from(lun))?;
         std::mem::replace(place, unit)
     }
 
     /// The units with their numbers, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (u8, &Arc<LogicalUnit>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (u8, &Unit)> {
         (0u8..)
             .zip(&self.units)
             .filter_map(|(lun, unit)| Some((lun, unit.as_ref()?)))
@@ -92,12 +152,17 @@ impl UnitTable {
 
     /// The unit that an address names.
     #[inline]
-    fn find(&self, address: Address) -> Option<&Arc<LogicalUnit>> {
+    fn find(&self, address: Address) -> Option<&Unit> {
         let here = match self.addressing {
             Addressing::Scsi => address.path == 0 && address.target == 0,
             Addressing::Ide { .. } => true,
         };
         if here { self.get(address.lun) } else { None }
+    }
+
+    /// Whether a command to this address that finds no space on the host is to wait for it.
+    pub(crate) fn waits_for_space(&self, address: Address) -> bool {
+        matches!(self.find(address), Some(Unit::Disk(disk)) if disk.on_full() == OnFull::Pause)
     }
 
     /// Executes a command on the calling thread.

@@ -2,6 +2,7 @@
 
 mod identity;
 mod mode;
+mod optical;
 mod provisioning;
 mod sense;
 mod transfer;

@@ -1,14 +1,14 @@
 //! One logical unit: a disk image as a SCSI disk.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use thiserror::Error;
-use vsc_storage::scsi::{Command, Opcode, Sense};
+use vsc_storage::scsi::Command;
 
-use super::attention::Pending;
+use super::reports::Reports;
 use super::{DataBuffer, Outcome, UnitAttention};
-use crate::disk::DiskImage;
+use crate::disk::{DiskImage, FaultyDisk, OnFull};
 
 /// Why an image cannot be a SCSI disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -33,11 +33,24 @@ pub enum UnsuitableImage {
         /// Bytes on the disk.
         size: u64,
     },
+    /// A medium for a drive has blocks of 2048 bytes, at least one and fewer than 2^32.
+    #[error("a medium of {size} bytes does not have between 1 and 2^32-1 blocks of 2048 bytes")]
+    MediumSize {
+        /// Bytes of the medium.
+        size: u64,
+    },
+    /// A medium's blocks are made of smaller sectors.
+    #[error("sectors of {size} bytes do not make up blocks of 2048 bytes")]
+    MediumSectorSize {
+        /// Bytes per sector.
+        size: u32,
+    },
 }
 
 /// A SCSI disk.
 pub struct LogicalUnit {
-    pub(super) image: Arc<dyn DiskImage>,
+    /// Fails only as an operator wants it to.
+    pub(super) image: Arc<FaultyDisk>,
     /// Logical sectors on the disk.
     pub(super) sectors: u64,
     /// Power of two of bytes in a logical sector.
@@ -47,11 +60,9 @@ pub struct LogicalUnit {
     pub(super) read_only: bool,
     /// Most bytes that the controller moves for one command.
     pub(super) max_transfer: u32,
-    attentions: Pending,
-    /// What the last failed command said, for REQUEST SENSE.
-    last_sense: Mutex<Option<Sense>>,
-    /// Whether `last_sense` holds something: saves the lock.
-    has_last_sense: AtomicBool,
+    reports: Reports,
+    /// Whether writes without space wait.
+    pauses: AtomicBool,
 }
 
 impl LogicalUnit {
@@ -80,18 +91,40 @@ impl LogicalUnit {
             sector_shift: logical.trailing_zeros(),
             physical_exponent: (physical / logical).trailing_zeros() as u8,
             read_only: info.read_only,
-            image,
+            image: Arc::new(FaultyDisk::new(image, 0)),
             max_transfer,
-            attentions: Pending::default(),
-            last_sense: Mutex::new(None),
-            has_last_sense: AtomicBool::new(false),
+            reports: Reports::default(),
+            pauses: AtomicBool::new(false),
         })
     }
 
     /// The image behind the disk.
     #[must_use]
     pub fn image(&self) -> &Arc<dyn DiskImage> {
+        self.image.inner()
+    }
+
+    /// What goes wrong with the disk.
+    #[must_use]
+    pub fn faults(&self) -> &Arc<FaultyDisk> {
         &self.image
+    }
+
+    /// What becomes of writes for which the host has no space.
+    #[must_use]
+    pub fn on_full(&self) -> OnFull {
+        if self.pauses.load(Ordering::Relaxed) {
+            OnFull::Pause
+        } else {
+            OnFull::Fail
+        }
+    }
+
+    /// Sets what becomes of writes for which the host has no space. [`Outcome::NO_SPACE`] is then to be taken as "try
+    /// again later" by who executes commands.
+    pub fn set_on_full(&self, on_full: OnFull) {
+        self.pauses
+            .store(on_full == OnFull::Pause, Ordering::Relaxed);
     }
 
     /// Bytes in a logical sector.
@@ -102,12 +135,12 @@ impl LogicalUnit {
 
     /// Makes the next command that may report it fail with this unit attention.
     pub fn raise(&self, attention: UnitAttention) {
-        self.attentions.raise(attention);
+        self.reports.raise(attention);
     }
 
     /// Takes over what `predecessor`, whose place this unit takes, had not reported yet.
     pub fn inherit_attentions(&self, predecessor: &Self) {
-        self.attentions.inherit(&predecessor.attentions);
+        self.reports.inherit(&predecessor.reports);
     }
 
     /// Executes a command on the calling thread.
@@ -116,16 +149,14 @@ impl LogicalUnit {
         let outcome = match Command::parse(cdb) {
             Ok(command) if !data.allows(command.direction()) => Outcome::BAD_FIELD,
             Ok(command) => self.dispatch(&command, data),
-            Err(_) => match self.attentions.take() {
+            Err(_) => match self.reports.take_attention() {
                 Some(sense) => Outcome::Check(sense),
                 None => Outcome::BAD_OPCODE,
             },
         };
-        if !outcome.is_good()
-            && Opcode(cdb[0]) != Opcode::REQUEST_SENSE
-            && let Some(sense) = outcome.statuses().sense
-        {
-            self.remember(sense);
+        // What is tried again later has not failed.
+        if outcome != Outcome::NO_SPACE || self.on_full() == OnFull::Fail {
+            self.reports.remember(cdb[0], &outcome);
         }
         outcome
     }
@@ -136,7 +167,7 @@ impl LogicalUnit {
             command,
             Command::Inquiry { .. } | Command::ReportLuns { .. } | Command::RequestSense { .. }
         );
-        if reports_attention && let Some(sense) = self.attentions.take() {
+        if reports_attention && let Some(sense) = self.reports.take_attention() {
             return Outcome::Check(sense);
         }
         match *command {
@@ -151,7 +182,9 @@ impl LogicalUnit {
             Command::RequestSense {
                 descriptor_format,
                 allocation_length,
-            } => self.request_sense(descriptor_format, allocation_length, data),
+            } => self
+                .reports
+                .request_sense(descriptor_format, allocation_length, data),
             Command::FormatUnit { flags } => self.format_unit(flags, data),
             Command::Inquiry {
                 vital_product_data,
@@ -225,39 +258,6 @@ impl LogicalUnit {
             }
         }
     }
-
-    fn remember(&self, sense: Sense) {
-        *self
-            .last_sense
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(sense);
-        self.has_last_sense.store(true, Ordering::Release);
-    }
-
-    fn request_sense(
-        &self,
-        descriptor_format: bool,
-        allocation_length: u8,
-        data: &DataBuffer<'_>,
-    ) -> Outcome {
-        let allocation = u32::from(allocation_length);
-        if descriptor_format || allocation < SENSE_HEADER || allocation > data.length() {
-            return Outcome::BAD_FIELD;
-        }
-        let sense = self.attentions.take().or_else(|| {
-            if !self.has_last_sense.swap(false, Ordering::AcqRel) {
-                return None;
-            }
-            self.last_sense
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take()
-        });
-        data.reply(
-            &sense.unwrap_or(Sense::NONE).to_bytes(),
-            allocation_length.into(),
-        )
-    }
 }
 
 /// START STOP UNIT: the start bit.
@@ -266,8 +266,6 @@ const START: u8 = 0x01;
 const SELF_TEST_CODE: u8 = 0xE0;
 /// SEND DIAGNOSTIC: the page format bit.
 const PAGE_FORMAT: u8 = 0x10;
-/// Fewest bytes of sense data that say anything.
-const SENSE_HEADER: u32 = 8;
 
 impl std::fmt::Debug for LogicalUnit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,7 +5,7 @@ use vsc_storage::scsi::{AdditionalSense, SenseKey, Transfer};
 
 use super::block::ByteRange;
 use super::{DataBuffer, LogicalUnit, Outcome};
-use crate::disk::{Durability, Scatter};
+use crate::disk::{DiskImage as _, Durability, Scatter};
 
 /// Bytes compared or read back at a time; a multiple of every sector size.
 const CHUNK: u64 = 64 * 1024;

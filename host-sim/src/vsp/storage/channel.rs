@@ -11,12 +11,14 @@ use super::completion::{Completion, ReplyTo};
 use super::counters::ChannelCounters;
 use super::executor::{Executor, Job, Scratch, execute};
 use super::outbox::{MESSAGE_COST, Outbox};
+use super::parked::Parked;
 use super::protocol::{self, Event, Protocol, Reaction, State};
 use super::request::{Command, GuestBuffer, Malformed};
 use super::shared::{CommandRecord, Observer, Shared};
+use super::waiting::{earlier, wait};
 use crate::memory::GuestMemory;
 use crate::vmbus::vsp::{ChannelFault, ChannelIo, ChannelServices, NextPoll, VspChannel};
-use crate::vsp::scsi::UnitTable;
+use crate::vsp::scsi::{Outcome, UnitTable};
 
 /// Requests read before their completions are written.
 const BATCH: usize = 64;
@@ -27,8 +29,6 @@ const MAX_DROPPED_IN_A_ROW: u32 = 16;
 /// Largest packet on any ring: its length counts 16-bit units of 8 bytes. Memory that no packet fills is never
 /// touched.
 const MAX_PACKET: usize = 8 << 16;
-/// Time until a guest that never says when it makes room is looked at again: 1 ms.
-const RETRY_INTERVAL: u64 = 10_000;
 
 /// Which of a controller's channels.
 pub(super) enum Role {
@@ -70,6 +70,8 @@ pub(super) struct StorageChannel {
     held: VecDeque<Command>,
     /// Commands with the executor.
     submitted: usize,
+    /// Commands that wait for space on the host.
+    parked: Parked,
     collected: Vec<Completion>,
     outbox: Outbox,
     /// What follows when all answers are written.
@@ -113,6 +115,7 @@ impl StorageChannel {
             buffers: Vec::new(),
             held: VecDeque::new(),
             submitted: 0,
+            parked: Parked::default(),
             collected: Vec::new(),
             outbox: Outbox::default(),
             events: Vec::new(),
@@ -137,7 +140,7 @@ impl StorageChannel {
 
     /// Commands that have been read and not been executed yet.
     fn in_flight(&self) -> usize {
-        self.submitted + self.held.len()
+        self.submitted + self.held.len() + self.parked.len()
     }
 
     /// Messages that room in the ring has to be kept for.
@@ -179,6 +182,13 @@ impl StorageChannel {
             return;
         }
         while let Some(command) = self.held.pop_front() {
+            self.start(command, memory, now);
+        }
+    }
+
+    /// Tries those commands again that have waited for space.
+    fn retry_parked(&mut self, memory: &GuestMemory, now: u64) {
+        for command in self.parked.take_due(&self.shared, now) {
             self.start(command, memory, now);
         }
     }
@@ -312,6 +322,8 @@ impl StorageChannel {
 
     #[inline]
     fn start(&mut self, command: Command, memory: &GuestMemory, now: u64) {
+        // For each command anew: a guest that has been told of a change while this poll runs must find it.
+        self.refresh_units();
         if let Some(executor) = &mut self.executor {
             self.submitted += 1;
             let job = Job {
@@ -329,13 +341,21 @@ impl StorageChannel {
     /// Answers a command that has been executed.
     #[inline]
     fn complete(&mut self, completion: Completion, now: u64) {
-        let Completion {
+        let Completion { command, outcome } = completion;
+        if outcome == Outcome::NO_SPACE && self.units.waits_for_space(command.address) {
+            if !command.waited {
+                self.counters.waited_for_space.increment();
+            }
+            self.parked.push(command, &self.shared, now);
+            return;
+        }
+        let Command {
             reply,
-            outcome,
-            cdb,
             address,
+            cdb,
             buffer,
-        } = completion;
+            ..
+        } = command;
         self.counters.count(cdb[0], &outcome);
         if let Some(observer) = &self.observer {
             observer(&CommandRecord {
@@ -408,21 +428,11 @@ impl StorageChannel {
     }
 }
 
-/// The earlier of a deadline and, with a guest that never says when it makes room, a retry.
-fn wait(io: &ChannelIo<'_>, due: Option<u64>, for_room: bool) -> NextPoll {
-    let retry = (for_room && !io.incoming.peer_announces_blocked())
-        .then(|| io.now.saturating_add(RETRY_INTERVAL));
-    match (due, retry) {
-        (Some(due), Some(retry)) => NextPoll::At(due.min(retry)),
-        (Some(at), None) | (None, Some(at)) => NextPoll::At(at),
-        (None, None) => NextPoll::OnSignal,
-    }
-}
-
 impl VspChannel for StorageChannel {
     fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
         self.refresh_units();
         self.release_held(io.memory, io.now);
+        self.retry_parked(io.memory, io.now);
         for _ in 0..ROUNDS {
             let stop = match self.receive(io) {
                 Ok(stop) => stop,
@@ -434,7 +444,7 @@ impl VspChannel for StorageChannel {
                 }
             };
             // After reading, so that the time when the newest command is due is known.
-            let due = self.collect(io.now);
+            let due = earlier(self.collect(io.now), self.parked.due());
             self.send(io)?;
             let unsent = !self.outbox.is_empty() || self.has_announcement();
             match stop {
@@ -468,18 +478,13 @@ impl Drop for StorageChannel {
         if let Some(executor) = &mut self.executor {
             executor.close();
         }
+        self.parked.drop_all(&self.shared);
         if let Role::Primary(_) = self.role {
             self.shared.set_state(None, None);
-            // What the guest wrote survives whatever happens to the host after the guest has gone.
-            for (lun, unit) in self.units.iter() {
-                let info = unit.image().info();
-                if info.volatile_cache
-                    && !info.read_only
-                    && let Err(error) = unit.image().flush()
-                {
-                    tracing::warn!(lun, %error, "flush at close failed");
-                }
-            }
+        }
+        // A sub-channel may outlast its primary channel by some writes.
+        if self.shared.state().is_none() {
+            self.shared.guest_left();
         }
         self.shared.closed(self.id);
     }

@@ -4,7 +4,7 @@ use vsc_storage::wire::{
     NtStatus, Operation, Packet, PacketFlags, SENSE_SIZE, Srb, SrbStatus, Version,
 };
 
-use super::request::{GuestBuffer, Malformed};
+use super::request::{Command, Malformed};
 use crate::vsp::scsi::Outcome;
 
 /// What an answer repeats from its request.
@@ -25,12 +25,9 @@ const REPLY_CDB_LENGTH: u8 = 16;
 /// A command that has been executed.
 #[derive(Debug)]
 pub struct Completion {
-    pub(super) reply: ReplyTo,
+    /// To be repeated, if the outcome is not final.
+    pub(super) command: Command,
     pub(super) outcome: Outcome,
-    pub(super) cdb: [u8; 16],
-    pub(super) address: crate::vsp::scsi::Address,
-    /// For reuse.
-    pub(super) buffer: GuestBuffer,
 }
 
 impl ReplyTo {

@@ -23,6 +23,18 @@ use crate::vsp::scsi::{Addressing, UnitTable};
 /// IDE offers: flag for an IDE disk, at offset 8 of the user-defined data.
 const IDE_DEVICE: u32 = 2;
 
+/// The instance of a partition's SCSI controller number `index`: the same each time that a guest is started.
+#[must_use]
+pub const fn scsi_instance(index: u8) -> Guid {
+    let last = 0x7F_u8.wrapping_add(index);
+    Guid::from_fields(
+        0xBA61_63D9,
+        0x04A1,
+        0x4D29,
+        [0xB6, 0x05, 0x72, 0xE2, 0xFF, 0xB1, 0xDC, last],
+    )
+}
+
 /// How a controller is to be.
 #[derive(Clone)]
 pub struct StorageOptions {
@@ -125,7 +137,11 @@ impl StorageController {
             max_transfer: bytes,
         };
         Ok(Self {
-            shared: Arc::new(Shared::new(limits, UnitTable::new(options.addressing))),
+            shared: Arc::new(Shared::new(
+                limits,
+                options.instance,
+                UnitTable::new(options.addressing),
+            )),
             options,
         })
     }

@@ -64,6 +64,8 @@ counters! {
     ring_full,
     /// Times that requests had to wait because too many were being executed.
     queue_full,
+    /// Commands that had to wait because the host had no space for them.
+    waited_for_space,
     /// Batches of completions written.
     batches,
     /// Times that a batch called for a signal to the guest.

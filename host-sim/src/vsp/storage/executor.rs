@@ -115,11 +115,5 @@ pub(super) fn execute(
 }
 
 fn finish(command: Command, outcome: Outcome) -> Completion {
-    Completion {
-        reply: command.reply,
-        outcome,
-        cdb: command.cdb,
-        address: command.address,
-        buffer: command.buffer,
-    }
+    Completion { command, outcome }
 }

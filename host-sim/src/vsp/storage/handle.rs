@@ -1,16 +1,20 @@
 //! An operator's access to a controller in use.
 
+mod drives;
+mod snapshot;
+
 use std::sync::Arc;
 
-use serde::Serialize;
 use thiserror::Error;
 use vsc_storage::wire::Version;
 
 use super::counters::StorageCounters;
 use super::protocol::State;
 use super::shared::Shared;
-use crate::disk::{DiskImage, DiskInfo};
-use crate::vsp::scsi::{LogicalUnit, UnitAttention, UnsuitableImage};
+use crate::disk::{DiskImage, DiskInfo, FaultyDisk, OnFull};
+use crate::vsp::scsi::{LogicalUnit, Unit, UnitAttention, UnsuitableImage};
+
+pub use snapshot::{DiskSnapshot, DriveSnapshot, StorageSnapshot};
 
 /// Why the set of disks was not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -35,39 +39,45 @@ pub enum LunError {
         /// The number asked for.
         lun: u8,
     },
-    /// The image cannot be a SCSI disk.
+    /// The image cannot be a SCSI disk or a medium.
     #[error(transparent)]
     Image(#[from] UnsuitableImage),
+    /// The unit is an optical drive, not a disk.
+    #[error("logical unit {lun} is an optical drive, not a disk")]
+    NotADisk {
+        /// Its number.
+        lun: u8,
+    },
+    /// The unit is a disk, not an optical drive.
+    #[error("logical unit {lun} is a disk, not an optical drive")]
+    NotADrive {
+        /// Its number.
+        lun: u8,
+    },
+    /// Accelerated IDE is for disks.
+    #[error("an accelerated IDE channel has no optical drives")]
+    NoDrives,
+    /// There is no medium in the drive.
+    #[error("there is no medium in the drive at logical unit {lun}")]
+    NoMedium {
+        /// The drive's number.
+        lun: u8,
+    },
+    /// The guest has locked the drive. It has been told that somebody wants the medium.
+    #[error(
+        "the guest has locked the drive at logical unit {lun}; it has been asked to give the medium back"
+    )]
+    MediumLocked {
+        /// The drive's number.
+        lun: u8,
+    },
 }
 
-/// A controller at one moment, for inspection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct StorageSnapshot {
-    /// How far the guest's initialisation has come; `None` while the primary channel is closed.
-    pub state: Option<State>,
-    /// The protocol version in force, as "6.2".
-    pub version: Option<String>,
-    /// Indices of the open channels, ascending; 0 is the primary one.
-    pub channels: Vec<u16>,
-    /// The disks.
-    pub disks: Vec<DiskSnapshot>,
-    /// What has been done.
-    pub counters: StorageCounters,
-}
-
-/// A disk in a [`StorageSnapshot`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DiskSnapshot {
-    /// Its number.
-    pub lun: u8,
-    /// Layout of the image.
-    pub format: String,
-    /// Bytes on the disk.
-    pub size: u64,
-    /// Bytes in a logical sector.
-    pub logical_sector_size: u32,
-    /// Whether changes are refused.
-    pub read_only: bool,
+/// How a disk is to be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LunOptions {
+    /// What becomes of writes for which the host has no space.
+    pub on_full: OnFull,
 }
 
 /// Access to a controller from outside of the server: any thread, any time. Cheap to clone; outlives the
@@ -83,8 +93,27 @@ impl StorageHandle {
     /// # Errors
     /// The number is taken or out of range, or the image unsuitable.
     pub fn add_lun(&self, lun: u8, image: Arc<dyn DiskImage>) -> Result<(), LunError> {
+        self.add_lun_with(lun, image, LunOptions::default())
+    }
+
+    /// As [`add_lun`](Self::add_lun), with options.
+    ///
+    /// # Errors
+    /// As `add_lun`.
+    pub fn add_lun_with(
+        &self,
+        lun: u8,
+        image: Arc<dyn DiskImage>,
+        options: LunOptions,
+    ) -> Result<(), LunError> {
         self.check(lun)?;
-        let unit = Arc::new(LogicalUnit::new(image, self.shared.limits.max_transfer)?);
+        let unit = LogicalUnit::new(image, self.shared.limits.max_transfer)?;
+        unit.set_on_full(options.on_full);
+        self.add_unit(lun, unit.into())
+    }
+
+    /// Adds a unit whose number has been checked.
+    fn add_unit(&self, lun: u8, unit: Unit) -> Result<(), LunError> {
         if self.shared.units().0.get(lun).is_some() {
             return Err(LunError::InUse { lun });
         }
@@ -104,19 +133,22 @@ impl StorageHandle {
     /// # Errors
     /// There is no such disk.
     pub fn remove_lun(&self, lun: u8) -> Result<Arc<dyn DiskImage>, LunError> {
-        self.check(lun)?;
-        if self.shared.units().0.get(lun).is_none() {
-            return Err(LunError::Absent { lun });
-        }
+        self.disk(lun)?;
         self.shared
-            .change_units(true, |units| units.set(lun, None))
-            .map(|unit| Arc::clone(unit.image()))
-            .ok_or(LunError::Absent { lun })
+            .change_units(true, |units| match units.get(lun) {
+                Some(Unit::Disk(disk)) => {
+                    let image = Arc::clone(disk.image());
+                    units.set(lun, None);
+                    Ok(image)
+                }
+                Some(Unit::Optical(_)) => Err(LunError::NotADisk { lun }),
+                None => Err(LunError::Absent { lun }),
+            })
     }
 
     /// Puts an image of another size (or with other limits) into the place of a disk, as after growing it.
     /// Commands running end on the old image; the next one is failed with the unit attention. The new image has
-    /// to hold what the old one did, all of it flushed.
+    /// to hold what the old one did, all of it flushed. [Faults](Self::faults) stay with the old one.
     ///
     /// # Errors
     /// There is no such disk, or the image is unsuitable.
@@ -126,33 +158,61 @@ impl StorageHandle {
         image: Arc<dyn DiskImage>,
         attention: UnitAttention,
     ) -> Result<Arc<dyn DiskImage>, LunError> {
-        self.check(lun)?;
-        let unit = Arc::new(LogicalUnit::new(image, self.shared.limits.max_transfer)?);
-        self.shared.change_units(false, |units| {
-            let Some(old) = units.get(lun) else {
-                return Err(LunError::Absent { lun });
-            };
-            unit.inherit_attentions(old);
-            unit.raise(attention);
-            let old = Arc::clone(old.image());
-            units.set(lun, Some(unit));
-            Ok(old)
-        })
+        self.disk(lun)?;
+        let unit = LogicalUnit::new(image, self.shared.limits.max_transfer)?;
+        self.shared
+            .change_units(false, |units| match units.get(lun) {
+                Some(Unit::Disk(old)) => {
+                    unit.inherit_attentions(old);
+                    unit.raise(attention);
+                    unit.set_on_full(old.on_full());
+                    let old = Arc::clone(old.image());
+                    units.set(lun, Some(unit.into()));
+                    Ok(old)
+                }
+                Some(Unit::Optical(_)) => Err(LunError::NotADisk { lun }),
+                None => Err(LunError::Absent { lun }),
+            })
     }
 
-    /// Makes the disk's next command that may report it fail with this unit attention.
+    /// Makes the unit's next command that may report it fail with this unit attention.
+    ///
+    /// # Errors
+    /// There is no such unit.
+    pub fn raise(&self, lun: u8, attention: UnitAttention) -> Result<(), LunError> {
+        self.unit(lun)?.raise(attention);
+        Ok(())
+    }
+
+    /// What goes wrong with a disk, or with the medium that is in a drive now: errors in ranges of it, torn writes,
+    /// delays. Nothing does until rules are added; they hold as long as the image stays where it is.
+    ///
+    /// # Errors
+    /// There is no such unit, or no medium in the drive.
+    pub fn faults(&self, lun: u8) -> Result<Arc<FaultyDisk>, LunError> {
+        self.unit(lun)?.faults().ok_or(LunError::NoMedium { lun })
+    }
+
+    /// Sets what becomes of writes for which the host has no space. Those that wait are tried again at once, and
+    /// fail now if that is what is set.
     ///
     /// # Errors
     /// There is no such disk.
-    pub fn raise(&self, lun: u8, attention: UnitAttention) -> Result<(), LunError> {
-        self.check(lun)?;
-        match self.shared.units().0.get(lun) {
-            Some(unit) => {
-                unit.raise(attention);
-                Ok(())
-            }
-            None => Err(LunError::Absent { lun }),
-        }
+    pub fn set_on_full(&self, lun: u8, on_full: OnFull) -> Result<(), LunError> {
+        self.disk(lun)?.set_on_full(on_full);
+        self.shared.resume();
+        Ok(())
+    }
+
+    /// Has the commands that wait for space tried again at once: somebody has made room.
+    pub fn resume(&self) {
+        self.shared.resume();
+    }
+
+    /// Commands that wait for space on the host.
+    #[must_use]
+    pub fn waiting_for_space(&self) -> usize {
+        self.shared.waiting.get()
     }
 
     /// The disks and their numbers, ascending.
@@ -161,7 +221,10 @@ impl StorageHandle {
         let (units, _) = self.shared.units();
         units
             .iter()
-            .map(|(lun, unit)| (lun, unit.image().info().clone()))
+            .filter_map(|(lun, unit)| match unit {
+                Unit::Disk(disk) => Some((lun, disk.image().info().clone())),
+                Unit::Optical(_) => None,
+            })
             .collect()
     }
 
@@ -189,22 +252,16 @@ impl StorageHandle {
         self.shared.open_channels()
     }
 
-    /// All of it at once.
-    #[must_use]
-    pub fn snapshot(&self) -> StorageSnapshot {
-        let disks = self.luns().into_iter().map(|(lun, info)| DiskSnapshot {
-            lun,
-            format: info.format.to_string(),
-            size: info.size,
-            logical_sector_size: info.logical_sector_size,
-            read_only: info.read_only,
-        });
-        StorageSnapshot {
-            state: self.state(),
-            version: self.version().map(|version| version.to_string()),
-            channels: self.open_channels(),
-            disks: disks.collect(),
-            counters: self.counters(),
+    fn unit(&self, lun: u8) -> Result<Unit, LunError> {
+        self.check(lun)?;
+        let (units, _) = self.shared.units();
+        units.get(lun).cloned().ok_or(LunError::Absent { lun })
+    }
+
+    fn disk(&self, lun: u8) -> Result<Arc<LogicalUnit>, LunError> {
+        match self.unit(lun)? {
+            Unit::Disk(disk) => Ok(disk),
+            Unit::Optical(_) => Err(LunError::NotADisk { lun }),
         }
     }
 

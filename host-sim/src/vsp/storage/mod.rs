@@ -1,7 +1,7 @@
 //! Synthetic SCSI controllers and accelerated IDE disks.
 //!
 //! A [`StorageController`] is the device that the VMBus server offers; its [`StorageHandle`] adds and removes
-//! disks and reads counters while a guest uses it.
+//! disks and optical drives, changes media, makes disks fail, and reads counters while a guest uses it.
 //!
 //! ```text
 //! packet ──parse──▶ command ──execute──▶ outcome ──▶ completion packet
@@ -13,6 +13,9 @@
 //! A channel reads requests only as long as it has room for their completions, so a finished command always
 //! finds a place in the ring; a guest that does not read its completions stops its own requests and nothing
 //! else. Completions are written in batches with one signal at most.
+//!
+//! A write for which the host has no space fails, or waits until there is some, as the disk's
+//! [`LunOptions`] say. Waiting costs no thread, and what waits is not acknowledged.
 //!
 //! | Module | What |
 //! |---|---|
@@ -27,18 +30,22 @@ mod counters;
 pub mod executor;
 mod handle;
 mod outbox;
+mod parked;
 pub mod protocol;
 mod request;
 mod shared;
 pub mod testing;
+mod waiting;
 
 pub use completion::Completion;
-pub use controller::{ConfigError, StorageController, StorageOptions};
+pub use controller::{ConfigError, StorageController, StorageOptions, scsi_instance};
 pub use counters::StorageCounters;
-pub use handle::{DiskSnapshot, LunError, StorageHandle, StorageSnapshot};
+pub use handle::{
+    DiskSnapshot, DriveSnapshot, LunError, LunOptions, StorageHandle, StorageSnapshot,
+};
 pub use shared::{CommandRecord, Observer};
 
-pub use super::scsi::{Addressing, UnitAttention};
+pub use super::scsi::{Addressing, DriveState, UnitAttention};
 
 /// Largest transfer of one command that a controller may offer, in bytes.
 pub const MAX_TRANSFER_LIMIT: u32 = 0x40_0000;

@@ -28,6 +28,8 @@ pub(super) struct Command {
     pub(super) cdb: [u8; 16],
     pub(super) direction: Option<DataDirection>,
     pub(super) buffer: GuestBuffer,
+    /// It has been tried before, and found no space.
+    pub(super) waited: bool,
 }
 
 /// Why a command is answered without being executed.
@@ -190,6 +192,7 @@ impl Command {
             cdb: srb.command(),
             direction: srb.direction(),
             buffer,
+            waited: false,
         })
     }
 }

@@ -1,14 +1,15 @@
 //! What a controller's channels, its handles and itself have in common.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vmbus_core::guid::Guid;
 use vsc_storage::wire::Version;
 
 use super::counters::{ChannelCounters, StorageCounters};
 use super::protocol::{Limits, State};
 use crate::vmbus::vsp::PollWaker;
-use crate::vsp::scsi::{Address, Outcome, UnitTable};
+use crate::vsp::scsi::{Address, Outcome, Unit, UnitTable};
 
 /// A command that has been executed, for an [`Observer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub type Observer = Arc<dyn Fn(&CommandRecord) + Send + Sync>;
 /// What a controller's channels, its handles and itself have in common.
 pub(super) struct Shared {
     pub(super) limits: Limits,
+    /// The controller's instance.
+    pub(super) instance: Guid,
     /// Replaced as a whole at each change.
     units: Mutex<Arc<UnitTable>>,
     /// Counts the changes, so that channels notice one without taking the lock.
@@ -45,6 +48,28 @@ pub(super) struct Shared {
     /// Version word in force; 0 before one is.
     version: AtomicU16,
     channels: Mutex<Channels>,
+    /// Commands that wait for space on the host, on all channels.
+    pub(super) waiting: Gauge,
+    /// Counts the times that commands which wait for space were to be tried again at once.
+    resumes: AtomicU64,
+}
+
+/// A number that several threads change.
+#[derive(Debug, Default)]
+pub(super) struct Gauge(AtomicUsize);
+
+impl Gauge {
+    pub(super) fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, count: usize) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[derive(Default)]
@@ -68,15 +93,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(limits: Limits, units: UnitTable) -> Self {
+    pub(super) fn new(limits: Limits, instance: Guid, units: UnitTable) -> Self {
         Self {
             limits,
+            instance,
             units: Mutex::new(Arc::new(units)),
             generation: AtomicU64::new(0),
             bus_changed: AtomicBool::new(false),
             ready: AtomicBool::new(false),
             version: AtomicU16::new(0),
             channels: Mutex::default(),
+            waiting: Gauge::default(),
+            resumes: AtomicU64::new(0),
         }
     }
 
@@ -103,11 +131,23 @@ impl Shared {
         *units = Arc::new(changed);
         self.generation.fetch_add(1, Ordering::Release);
         drop(units);
+        // Commands that wait for space may belong to what is gone now.
+        self.resumes.fetch_add(1, Ordering::Release);
         if announce {
             self.note_bus_change();
         }
         self.wake_all();
         result
+    }
+
+    /// Has commands that wait for space tried again at once.
+    pub(super) fn resume(&self) {
+        self.resumes.fetch_add(1, Ordering::Release);
+        self.wake_all();
+    }
+
+    pub(super) fn resumes(&self) -> u64 {
+        self.resumes.load(Ordering::Acquire)
     }
 
     /// Notes that the guest has to be told of a change.
@@ -155,6 +195,27 @@ impl Shared {
 
     pub(super) fn state(&self) -> Option<State> {
         lock(&self.channels).state
+    }
+
+    /// The primary channel is closed: what the guest wrote survives whatever happens to the host from now on, and
+    /// drives that it had locked are free.
+    pub(super) fn guest_left(&self) {
+        for (lun, unit) in self.units().0.iter() {
+            let disk = match unit {
+                Unit::Disk(disk) => disk,
+                Unit::Optical(drive) => {
+                    drive.release();
+                    continue;
+                }
+            };
+            let info = disk.image().info();
+            if info.volatile_cache
+                && !info.read_only
+                && let Err(error) = disk.image().flush()
+            {
+                tracing::warn!(lun, %error, "flush at close failed");
+            }
+        }
     }
 
     /// Notes a channel that has been opened; the number is for [`closed`](Self::closed).

@@ -6,16 +6,34 @@ use std::collections::BTreeSet;
 
 #[test]
 fn every_signal_that_is_due_an_interrupt_is_handled_once() {
-    const SIGNALS: u32 = 1_000_000;
+    const SIGNALS: usize = 4_000_000;
     let page = EventFlagsPage::new();
     let mut handled = 0;
+    // The host goes on for as long as the guest is at it: however the threads are scheduled, they meet.
+    let done = core::sync::atomic::AtomicBool::new(false);
     let due = std::thread::scope(|scope| {
-        // All in one word, so that clearing one flag could lose another.
-        let set = |n: &u32| page.set(SINT, (n % 64) as u16).unwrap();
-        let host = scope.spawn(move || (0..SIGNALS).filter(set).count());
-        while !host.is_finished() {
+        let host = scope.spawn(|| {
+            let mut due = 0;
+            while !done.load(Ordering::Relaxed) {
+                // All in one word, so that clearing one flag could lose another.
+                let new = (0..64)
+                    .filter(|flag| page.set(SINT, *flag).unwrap())
+                    .count();
+                due += new;
+                if new == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            due
+        });
+        while handled < SIGNALS {
+            let before = handled;
             scan_event_flags(&page, SINT, |_| handled += 1);
+            if handled == before {
+                std::thread::yield_now();
+            }
         }
+        done.store(true, Ordering::Relaxed);
         host.join().unwrap()
     });
     scan_event_flags(&page, SINT, |_| handled += 1);

@@ -137,6 +137,32 @@ fn monitored_notification() {
     }
 }
 
+/// Before 2.4: each bit of the interrupt page is taken once.
+#[test]
+fn bits_of_the_interrupt_page_are_cleared() {
+    let machine = Machine::new();
+    let (bus, channel) = open_first(&machine, ProtocolVersion::V1_1);
+    let event = channel.event();
+    let before = event.count();
+    machine.interrupt_by_page(channel.id());
+    bus.dispatch(0);
+    assert_eq!(event.count(), before + 1);
+    machine.interrupt(0);
+    bus.dispatch(0);
+    assert_eq!(event.count(), before + 1);
+}
+
+/// A connection id has 24 bits, whatever the host puts above them.
+#[test]
+fn connection_ids_are_cut_to_their_24_bits() {
+    let machine = Machine::new();
+    machine.host().offers[0].connection_id = 0xAB00_2001;
+    let (_bus, mut channel) = open_first(&machine, ProtocolVersion::V5_3);
+    let signal = channel.rings().0.send(&packet(&[])).unwrap();
+    channel.signal_host(signal);
+    assert_eq!(machine.host().signals, [(0x2001, 0)]);
+}
+
 #[test]
 fn signals_that_are_not_needed_are_not_sent() {
     let machine = Machine::new();

@@ -106,6 +106,32 @@ impl Machine {
         }
     }
 
+    /// The SynIC of another processor, which gets nothing. Its pages are never given back.
+    pub(super) fn idle_synic(self: &Arc<Self>) -> Synic {
+        let page = || {
+            let base = zeroed(1);
+            SynicPage {
+                base,
+                page_frame: (base.addr().get() / PAGE) as u64,
+            }
+        };
+        let pages = SynicPages {
+            messages: page(),
+            event_flags: page(),
+        };
+        let source = Source {
+            sint: SintIndex::VMBUS,
+            vector: 0x40,
+            auto_eoi: false,
+            polling: false,
+        };
+        let processor = Cpu {
+            machine: self.clone(),
+        };
+        // SAFETY: the pages are fresh and never freed; there are no interrupts.
+        unsafe { Synic::enable(&processor, pages, source) }.unwrap()
+    }
+
     /// Signals a channel by its event flag.
     pub(super) fn interrupt(&self, flag: u16) {
         // SAFETY: the page is the machine's and consists of atomics.

@@ -106,6 +106,19 @@ fn fault_27_rescind_during_io_and_twice() {
     assert_eq!(script.types(), [], "released exactly once");
 }
 
+/// Statement 11, while the release still waits for its turn.
+#[test]
+fn a_channel_that_is_let_go_twice_is_released_once() {
+    let mut script = Script::connected(ProtocolVersion::V5_3);
+    let channel = script.offer(scsi(1, 1));
+    script.open(channel);
+    script.send(rescind(channel)).unwrap();
+    script.events();
+    script.connection.close(channel, LATE);
+    script.connection.close(channel, LATE);
+    assert_eq!(script.types(), [13]);
+}
+
 #[test]
 fn fault_27_rescind_during_close() {
     let mut script = Script::connected(ProtocolVersion::V5_3);

@@ -219,7 +219,7 @@ fn capacities_at_the_limits() {
 fn table(luns: &[u8]) -> UnitTable {
     let mut units = UnitTable::new(Addressing::Scsi);
     for &lun in luns {
-        units.set(lun, Some(Arc::new(unit(info()))));
+        units.set(lun, Some(unit(info()).into()));
     }
     units
 }
@@ -304,8 +304,8 @@ fn ide_disks_are_found_at_every_address() {
         channel: 1,
         device: 0,
     });
-    units.set(0, Some(Arc::new(unit(info()))));
-    assert!(units.set(1, Some(Arc::new(unit(info())))).is_none());
+    units.set(0, Some(unit(info()).into()));
+    assert!(units.set(1, Some(unit(info()).into())).is_none());
     for address in [(0, 0, 0), (0, 1, 0), (1, 0, 0)] {
         assert_eq!(ask(&units, address, &[0; 6], 0).0, Outcome::DONE);
     }

@@ -151,3 +151,20 @@ fn write_same_repeats_one_block() {
         (5, 0x24, 0)
     );
 }
+
+/// Guests keep to the blocks of a dynamic image when they discard.
+#[test]
+fn the_granularity_is_that_of_the_image() {
+    use crate::disk::MemoryStorage;
+    use crate::disk::vhd::{CreateOptions, Kind, VhdDisk, create};
+    let storage = MemoryStorage::new();
+    let kind = Kind::Dynamic {
+        block_size: 2 << 20,
+    };
+    create(&storage, &CreateOptions::new(8 << 20, kind)).unwrap();
+    let unit = unit_of(Arc::new(VhdDisk::open(storage, false).unwrap()));
+    let page = read(&unit, &[0x12, 1, 0xB0, 0, 255, 0], 255).unwrap();
+    assert_eq!(page[28..32], 4096u32.to_be_bytes());
+    let pages = read(&unit, &[0x12, 1, 0, 0, 255, 0], 255).unwrap();
+    assert!(pages[4..].contains(&0xB2), "it gives space back");
+}

@@ -11,7 +11,7 @@ use vsc_storage::scsi::{AdditionalSense, SenseKey};
 use super::{Completion, Executor, ExecutorFactory, Job, Scratch};
 use crate::vmbus::vsp::PollWaker;
 use crate::vsp::scsi::Outcome;
-use crate::vsp::storage::request::GuestBuffer;
+use crate::vsp::storage::request::{Command, GuestBuffer};
 
 /// Threads that execute commands of any number of channels. The threads end when the last clone and the last
 /// channel using it are gone.
@@ -147,13 +147,12 @@ impl Queue {
 
 /// Executes a job. A panic in a disk image costs its command only.
 fn run(job: Job, scratch: &mut Scratch) -> Completion {
-    let command = &job.command;
     let broken = Completion {
-        reply: command.reply,
+        command: Command {
+            buffer: GuestBuffer::default(),
+            ..job.command
+        },
         outcome: Outcome::check(SenseKey::HARDWARE_ERROR, AdditionalSense::NONE),
-        cdb: command.cdb,
-        address: command.address,
-        buffer: GuestBuffer::default(),
     };
     catch_unwind(AssertUnwindSafe(|| job.run(scratch))).unwrap_or_else(|_| {
         tracing::error!("a disk image panicked");

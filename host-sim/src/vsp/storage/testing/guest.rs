@@ -162,6 +162,7 @@ impl Machine {
             sub_channels: SubChannelRequest::new(move |count| {
                 offered.store(count, Ordering::Release);
             }),
+            ..ChannelServices::inert()
         };
         let request = OpenRequest {
             sub_channel_index: index,

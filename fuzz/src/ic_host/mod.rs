@@ -1,4 +1,6 @@
-//! The host's heartbeat and shutdown against any frames from the guest.
+//! The host's integration services against any frames from the guest.
+
+mod operators;
 
 use host_sim::ic::heartbeat::{self, Contact, HeartbeatHandle};
 use host_sim::ic::shutdown::{self, Order, ShutdownHandle};
@@ -7,6 +9,7 @@ use host_sim::vmbus::vsp::Vsp;
 use ic_services::heartbeat::Heartbeat;
 use ic_services::service::Service;
 use ic_services::shutdown::{Action, OperatingSystem, Shutdown};
+use ic_services::wire::BODY_OFFSET;
 use vmbus_core::packet::{OutgoingKind, OutgoingPacket};
 
 use crate::channel::Channel;
@@ -22,7 +25,8 @@ pub(crate) mod op {
     pub(crate) const ORDER: u8 = 4;
     pub(crate) const FORGE: u8 = 5;
     pub(crate) const REOPEN: u8 = 6;
-    pub(crate) const COUNT: u8 = 7;
+    pub(crate) const ANSWER_BODY: u8 = 7;
+    pub(crate) const COUNT: u8 = 8;
 }
 
 /// Time between beats, in the protocol's units.
@@ -38,18 +42,34 @@ impl OperatingSystem for Willing {
     }
 }
 
-/// The first byte's low bit chooses the service.
+/// Services that the first byte chooses.
+pub(crate) mod service {
+    pub(crate) const HEARTBEAT: u8 = 0;
+    pub(crate) const SHUTDOWN: u8 = 1;
+    pub(crate) const TIME_SYNC: u8 = 2;
+    pub(crate) const KVP: u8 = 3;
+    pub(crate) const VSS: u8 = 4;
+    pub(crate) const COUNT: u8 = 6;
+}
+
 pub(crate) fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    if input.flag() {
-        let (device, handle) = shutdown::Shutdown::new();
-        let mut end = End::new(device, || Shutdown::new(Willing));
-        end.run(&mut input, |input| order(&handle, input));
-    } else {
-        let (device, handle) = heartbeat::Heartbeat::new(INTERVAL);
-        let mut end = End::new(device, Heartbeat::new);
-        end.run(&mut input, |input| sequence(&handle, input));
-        check_heartbeat(&handle);
+    match input.u8() % service::COUNT {
+        service::HEARTBEAT => {
+            let (device, handle) = heartbeat::Heartbeat::new(INTERVAL);
+            let mut end = End::new(device, Heartbeat::new);
+            end.run(&mut input, |input| sequence(&handle, input));
+            check_heartbeat(&handle);
+        }
+        service::SHUTDOWN => {
+            let (device, handle) = shutdown::Shutdown::new();
+            let mut end = End::new(device, || Shutdown::new(Willing));
+            end.run(&mut input, |input| order(&handle, input));
+        }
+        service::TIME_SYNC => operators::time_sync(&mut input),
+        service::KVP => operators::kvp(&mut input),
+        service::VSS => operators::vss(&mut input),
+        _ => operators::file_copy(&mut input),
     }
 }
 
@@ -127,6 +147,7 @@ impl<D: Vsp, S: Service> End<D, S> {
                     self.work();
                 }
                 op::ANSWER => self.answer(input),
+                op::ANSWER_BODY => self.answer_body(input),
                 op::ORDER => operate(input),
                 op::FORGE => {
                     self.honest = false;
@@ -165,6 +186,33 @@ impl<D: Vsp, S: Service> End<D, S> {
     /// Our own guest answers the oldest request; one byte of the answer may be another than it wants.
     fn answer(&mut self, input: &mut Input<'_>) {
         let (at, mask) = (usize::from(input.u8()), input.u8());
+        self.answer_with(|payload| {
+            if let Some(byte) = payload.get_mut(at) {
+                *byte ^= mask;
+            }
+            mask == 0
+        });
+    }
+
+    /// Our own guest answers the oldest request, with other bytes somewhere in the body and perhaps another status.
+    fn answer_body(&mut self, input: &mut Input<'_>) {
+        let (at, bytes, status) = (usize::from(input.u16()), input.bytes(), input.u32());
+        self.answer_with(|payload| {
+            // Negotiations have their own bytes.
+            if payload.get(12) == Some(&0) {
+                return true;
+            }
+            payload[20..24].copy_from_slice(&status.to_le_bytes());
+            let body = payload.get_mut(BODY_OFFSET + at..).unwrap_or_default();
+            for (to, from) in body.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            true
+        });
+    }
+
+    /// `change` says whether the answer is still one that a guest may give.
+    fn answer_with(&mut self, change: impl FnOnce(&mut [u8]) -> bool) {
         if self.requests.is_empty() {
             return;
         }
@@ -174,10 +222,7 @@ impl<D: Vsp, S: Service> End<D, S> {
             answered.is_ok() || !self.honest,
             "our guest does not understand our host"
         );
-        self.honest &= mask == 0;
-        if let Some(byte) = payload.get_mut(at) {
-            *byte ^= mask;
-        }
+        self.honest &= change(&mut payload);
         self.send(OutgoingKind::InBand, &payload);
         self.work();
     }

@@ -1,0 +1,118 @@
+//! Files: into the guest, and backups of its disks.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{ControlError, ErrorKind, Machine, device, done};
+use crate::control::request::{CopyFileRequest, VssRequest};
+use crate::ic::Pending;
+use crate::ic::file_copy::NewFile;
+use crate::ic::vss::FreezeRequest;
+
+impl Machine {
+    pub(super) fn copy_file(&self, request: &CopyFileRequest) -> Result<Value, ControlError> {
+        let service = device(self.host.services.file_copy.as_ref(), "file copy")?;
+        let failed = |error: io::Error| cannot("read", &request.source, &error);
+        let source = File::open(&request.source).map_err(failed)?;
+        let metadata = source.metadata().map_err(failed)?;
+        if !metadata.is_file() {
+            let error = io::Error::other("it is no regular file");
+            return Err(failed(error));
+        }
+        let Some((directory, name)) = split_target(&request.target) else {
+            return Err(ControlError::new(
+                ErrorKind::Invalid,
+                format!("'{}' is no absolute path of a file", request.target),
+            ));
+        };
+        let file = NewFile {
+            overwrite: request.overwrite,
+            create_path: request.create_path,
+            ..NewFile::new(directory, name, metadata.len())
+        };
+        service.copy(&file, source)?;
+        Ok(json!({"bytes": metadata.len()}))
+    }
+
+    pub(super) fn vss(&self, request: VssRequest) -> Result<Value, ControlError> {
+        let service = device(self.host.services.vss.as_ref(), "backup service")?;
+        let (lun, to) = match request {
+            VssRequest::Check => {
+                service.check().and_then(Pending::wait)?;
+                return Ok(done());
+            }
+            VssRequest::Backup { lun, to } => (lun, to),
+        };
+        // A file that is there may be the only copy of something, the disk's own image even.
+        let target = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&to)
+            .map_err(|error| cannot("make", &to, &error))?;
+        let backup = || -> Result<(), ControlError> {
+            let freeze = FreezeRequest::default();
+            let begin = || self.host.disks.begin_snapshot(0, lun, target);
+            let snapshot = service.backup(&freeze, begin)??;
+            // The guest is thawed by now.
+            Ok(snapshot.finish()?)
+        };
+        backup().inspect_err(|_| {
+            let _ = std::fs::remove_file(&to);
+        })?;
+        Ok(json!({"path": to}))
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &io::Error) -> ControlError {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::AlreadyExists => ErrorKind::Busy,
+        _ => ErrorKind::Failed,
+    };
+    ControlError::new(kind, format!("cannot {what} '{}': {error}", path.display()))
+}
+
+/// Directory and name of a file in the guest, whose system may write paths in another way.
+fn split_target(path: &str) -> Option<(&str, &str)> {
+    let bytes = path.as_bytes();
+    let has_drive = bytes.get(1) == Some(&b':') && bytes[0].is_ascii_alphabetic();
+    let separator = match bytes.first()? {
+        b'/' => '/',
+        _ if has_drive && bytes.get(2) == Some(&b'\\') => '\\',
+        _ => return None,
+    };
+    let (directory, name) = path.rsplit_once(separator)?;
+    // The root keeps its separator.
+    let is_root = directory.is_empty() || directory.ends_with(':');
+    let directory = if is_root {
+        &path[..=directory.len()]
+    } else {
+        directory
+    };
+    (!name.is_empty()).then_some((directory, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_split() {
+        for (path, expected) in [
+            ("/a/b/c.txt", Some(("/a/b", "c.txt"))),
+            ("/c.txt", Some(("/", "c.txt"))),
+            ("C:\\dir\\c.txt", Some(("C:\\dir", "c.txt"))),
+            ("C:\\c.txt", Some(("C:\\", "c.txt"))),
+            ("c.txt", None),
+            ("/a/", None),
+            ("", None),
+            ("ä:\\x", None),
+        ] {
+            assert_eq!(split_target(path), expected, "{path}");
+        }
+    }
+}

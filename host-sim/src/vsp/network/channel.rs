@@ -1,0 +1,643 @@
+//! An adapter's end of one open channel.
+
+use std::sync::Arc;
+
+use vmbus_core::packet::{GpaRanges, IncomingKind, IncomingPacket};
+use vmbus_core::protocol::GpadlId;
+use vsc_net::wire::nvsp::{INDIRECTION_ENTRIES, IndirectionTable, Message, RndisPacket, Status};
+use vsc_net::wire::rndis;
+
+use super::SEND_SECTION_SIZE;
+use super::buffers::{ReceiveBuffer, SendBuffer};
+use super::control::{self, Control, MAX_CONTROL};
+use super::counters::ChannelCounters;
+use super::deliver::{self, Deliverer, ONE_FRAME_COST, reserve};
+use super::distribute::{self, Distributor};
+use super::outbox::{COMPLETION_COST, MAX_REPLIES, Outbox};
+use super::protocol::{Protocol, Reaction};
+use super::settings::Settings;
+use super::shared::{ReceiveQueue, Shared};
+use super::stream::Stream;
+use super::transmit::{Transmitter, message_type};
+use crate::memory::GuestMemory;
+use crate::net::BackendWaker;
+use crate::vmbus::vsp::{
+    ChannelFault, ChannelIo, ChannelServices, LentMemory, NextPoll, VspChannel,
+};
+
+/// Messages read before their completions are written.
+const BATCH: usize = 64;
+/// Batches per poll.
+const ROUNDS: usize = 8;
+/// Largest packet on any ring.
+const MAX_PACKET: usize = 8 << 16;
+/// Time until a guest that never says when it makes room is looked at again: 1 ms.
+const RETRY_INTERVAL: u64 = 10_000;
+/// Least receive sections for each channel.
+const SECTIONS_PER_CHANNEL: u32 = 8;
+
+/// What only the primary channel does.
+pub(super) struct Primary {
+    protocol: Protocol,
+    control: Control,
+    distributor: Distributor,
+    /// Sub-channels to be offered when all answers are written.
+    to_offer: Option<u16>,
+    /// The guest is to be told how to spread what it sends.
+    owes_table: bool,
+}
+
+/// Which of an adapter's channels.
+pub(super) enum Role {
+    /// The one that negotiates.
+    Primary(Box<Primary>),
+    /// A sub-channel, by its number.
+    Sub(u16),
+}
+
+/// Why reading stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Nothing is left to read.
+    Drained,
+    /// A batch is full.
+    Batch,
+    /// The guest left no room for another completion.
+    RingFull,
+}
+
+pub(super) struct NetworkChannel {
+    role: Role,
+    shared: Arc<Shared>,
+    services: ChannelServices,
+    id: u64,
+    counters: Arc<ChannelCounters>,
+    settings: Arc<Settings>,
+    generation: u64,
+    /// Private copies of packets.
+    buffer: Vec<u8>,
+    stream: Stream,
+    transmitter: Transmitter,
+    deliverer: Deliverer,
+    queue: Arc<ReceiveQueue>,
+    outbox: Outbox,
+    control_bytes: Vec<u8>,
+}
+
+fn fault(reason: impl Into<String>) -> ChannelFault {
+    ChannelFault::Protocol {
+        device: "network adapter",
+        reason: reason.into(),
+    }
+}
+
+impl Role {
+    pub(super) fn primary(protocol: Protocol, shared: &Shared) -> Self {
+        Self::Primary(Box::new(Primary {
+            protocol,
+            control: Control::new(shared),
+            distributor: Distributor::default(),
+            to_offer: None,
+            owes_table: false,
+        }))
+    }
+
+    fn index(&self) -> u16 {
+        match self {
+            Self::Primary(_) => 0,
+            Self::Sub(index) => *index,
+        }
+    }
+}
+
+impl Primary {
+    fn lend_receive_buffer(&mut self, memory: Option<LentMemory>, shared: &Shared) -> Message {
+        let mtu = self.protocol.mtu();
+        let buffer = memory.and_then(|memory| ReceiveBuffer::new(memory, mtu));
+        let sections = buffer
+            .as_ref()
+            .map(|buffer| (buffer.section_size, buffer.section_count));
+        shared.buffers_mut().receive = buffer;
+        self.protocol.receive_buffer_lent(sections)
+    }
+
+    fn lend_send_buffer(&mut self, memory: Option<LentMemory>, shared: &Shared) -> Message {
+        let buffer = memory.and_then(SendBuffer::new);
+        let size = buffer.as_ref().map(|_| SEND_SECTION_SIZE);
+        shared.buffers_mut().send = buffer;
+        self.protocol.send_buffer_lent(size)
+    }
+
+    fn revoke_receive_buffer(&mut self, shared: &Shared) {
+        self.control.halt();
+        shared.publish(self.control.settings.clone());
+        // Waits until no other channel uses it.
+        let buffer = shared.buffers_mut().receive.take();
+        drop(buffer);
+    }
+
+    fn grant_sub_channels(&mut self, count: u16, shared: &Shared) -> Message {
+        let channels = count.saturating_add(1);
+        let buffers = shared.buffers();
+        let granted = buffers.receive.as_ref().and_then(|buffer| {
+            let mut pool = buffer.pool();
+            let least = SECTIONS_PER_CHANNEL * u32::from(channels);
+            if count != 0 && pool.data_sections() < least {
+                return None;
+            }
+            pool.set_channels(channels);
+            Some(count)
+        });
+        drop(buffers);
+        if granted.is_some() && count != 0 {
+            self.control.channels = channels;
+            self.to_offer = Some(count);
+            self.owes_table = true;
+        }
+        self.protocol.sub_channels_granted(granted)
+    }
+}
+
+impl NetworkChannel {
+    pub(super) fn new(role: Role, shared: Arc<Shared>, services: ChannelServices) -> Self {
+        let counters = Arc::new(ChannelCounters::default());
+        counters.channels_opened.increment();
+        let queue = Arc::new(ReceiveQueue::default());
+        if let Role::Primary(primary) = &role {
+            shared.publish(primary.control.settings.clone());
+            shared.set_state(Some(primary.protocol.state()), None);
+            let waker = services.waker.clone();
+            shared
+                .backend
+                .set_waker(Some(BackendWaker::new(move || waker.wake())));
+            // What came while nobody was there is of no use to who comes now.
+            shared.backend.discard();
+        }
+        let id = shared.opened(
+            role.index(),
+            services.waker.clone(),
+            Arc::clone(&counters),
+            Arc::clone(&queue),
+        );
+        let (settings, generation) = shared.settings();
+        Self {
+            role,
+            shared,
+            services,
+            id,
+            counters,
+            settings,
+            generation,
+            buffer: vec![0; MAX_PACKET],
+            stream: Stream::default(),
+            transmitter: Transmitter::default(),
+            deliverer: Deliverer::default(),
+            queue,
+            outbox: Outbox::default(),
+            control_bytes: Vec::new(),
+        }
+    }
+
+    #[inline]
+    fn refresh(&mut self) {
+        if self.generation != self.shared.generation() {
+            (self.settings, self.generation) = self.shared.settings();
+        }
+    }
+
+    /// Reads messages, as many as there is room for completions.
+    fn receive(&mut self, io: &mut ChannelIo<'_>) -> Result<Stop, ChannelFault> {
+        let owed = self.outbox.completions();
+        let room = (io.outgoing.free_space()? / COMPLETION_COST) as usize;
+        let allowed = room.saturating_sub(owed).min(BATCH);
+        if allowed == 0 {
+            return Ok(match io.incoming.has_data()? {
+                false => Stop::Drained,
+                true => Stop::RingFull,
+            });
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut batch = io.incoming.batch()?;
+        let mut result = Ok(Stop::Batch);
+        for _ in 0..allowed {
+            let handled = match batch.next(&mut buffer) {
+                Ok(Some(packet)) => self.handle(&packet, io.memory),
+                Ok(None) => {
+                    result = Ok(Stop::Drained);
+                    break;
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(fault) = handled {
+                result = Err(fault);
+                break;
+            }
+        }
+        let signal = batch.commit();
+        io.notify(signal);
+        self.buffer = buffer;
+        result
+    }
+
+    fn handle(
+        &mut self,
+        packet: &IncomingPacket<'_>,
+        memory: &GuestMemory,
+    ) -> Result<(), ChannelFault> {
+        let ranges = match &packet.kind {
+            IncomingKind::InBand => None,
+            IncomingKind::GpaDirect(ranges) => Some(*ranges),
+            IncomingKind::Completion => return self.complete_receive(packet.transaction_id),
+            IncomingKind::TransferPages(_) => {
+                return Err(fault("a guest has no transfer pages"));
+            }
+        };
+        let wanted = packet.completion_requested.then_some(packet.transaction_id);
+        let message = Message::parse(packet.payload).map_err(|error| fault(error.to_string()))?;
+        let reaction = match &mut self.role {
+            Role::Primary(primary) => primary.protocol.receive(&message),
+            Role::Sub(index) => match message.body::<RndisPacket>() {
+                Ok(body) => Reaction::Rndis(body),
+                Err(error) => Reaction::Fault(format!("sub-channel {index}: {error}")),
+            },
+        };
+        self.react(reaction, wanted, ranges, memory)
+    }
+
+    fn react(
+        &mut self,
+        reaction: Reaction,
+        wanted: Option<u64>,
+        ranges: Option<GpaRanges<'_>>,
+        memory: &GuestMemory,
+    ) -> Result<(), ChannelFault> {
+        let control = match reaction {
+            Reaction::Rndis(packet) => {
+                let status = self.rndis(&packet, ranges, memory)?;
+                if let Some(id) = wanted {
+                    self.outbox.complete_rndis(id, status);
+                }
+                return Ok(());
+            }
+            Reaction::Fault(reason) => {
+                if let Some(id) = wanted {
+                    self.outbox.complete(id, None);
+                }
+                return Err(fault(reason));
+            }
+            control => control,
+        };
+        let Role::Primary(primary) = &mut self.role else {
+            return Err(fault("sub-channels negotiate nothing"));
+        };
+        let shared = &*self.shared;
+        let lend = |gpadl| self.services.gpadls.lend(GpadlId(gpadl));
+        let answer = match control {
+            Reaction::LendReceiveBuffer { gpadl } => {
+                Some(primary.lend_receive_buffer(lend(gpadl), shared))
+            }
+            Reaction::LendSendBuffer { gpadl } => {
+                Some(primary.lend_send_buffer(lend(gpadl), shared))
+            }
+            Reaction::RevokeReceiveBuffer => {
+                primary.revoke_receive_buffer(shared);
+                self.outbox.forget_replies();
+                None
+            }
+            Reaction::RevokeSendBuffer => {
+                // Waits until no other channel uses it.
+                let buffer = shared.buffers_mut().send.take();
+                drop(buffer);
+                None
+            }
+            Reaction::SubChannels { count } => Some(primary.grant_sub_channels(count, shared)),
+            Reaction::Answer(answer) => answer,
+            Reaction::Rndis(_) | Reaction::Fault(_) => None,
+        };
+        let protocol = &primary.protocol;
+        shared.set_state(Some(protocol.state()), protocol.version());
+        if let Some(id) = wanted {
+            self.outbox.complete(id, answer);
+        }
+        self.refresh();
+        Ok(())
+    }
+
+    /// The guest has read the frames of a packet.
+    fn complete_receive(&mut self, id: u64) -> Result<(), ChannelFault> {
+        let buffers = self.shared.buffers();
+        let Some(buffer) = &buffers.receive else {
+            // It has crossed the guest's taking back of the buffer.
+            return Ok(());
+        };
+        let channel = self.role.index();
+        buffer.pool().complete(channel, id).map_err(|_| {
+            fault(format!(
+                "completion of packet {id}, which is not outstanding"
+            ))
+        })?;
+        self.counters.receive_completions.increment();
+        Ok(())
+    }
+
+    /// Takes one message of RNDIS, or several packets.
+    fn rndis(
+        &mut self,
+        packet: &RndisPacket,
+        ranges: Option<GpaRanges<'_>>,
+        memory: &GuestMemory,
+    ) -> Result<Status, ChannelFault> {
+        let shared = Arc::clone(&self.shared);
+        // Held while guest memory is read, so that the guest cannot take the buffer back meanwhile.
+        let buffers = shared.buffers();
+        let gathered = self
+            .stream
+            .gather(packet, ranges, buffers.send.as_ref(), memory);
+        if let Err(bad) = gathered {
+            tracing::debug!(reason = bad.0, "message of the guest refused");
+            self.counters.malformed.increment();
+            return Ok(Status::FAIL);
+        }
+        match message_type(&self.stream, memory) {
+            Some(rndis::MessageType::PACKET) if self.settings.is_operational => {
+                Ok(self.transmitter.send_all(
+                    &self.stream,
+                    memory,
+                    &self.settings,
+                    &shared,
+                    &self.counters,
+                ))
+            }
+            Some(rndis::MessageType::PACKET) => Ok(Status::FAIL),
+            Some(_) if matches!(self.role, Role::Primary(_)) => {
+                let length = self.stream.length().min(MAX_CONTROL);
+                self.control_bytes.clear();
+                let is_read = self.stream.read(memory, 0, length, &mut self.control_bytes);
+                drop(buffers);
+                if is_read {
+                    self.control()
+                } else {
+                    Ok(Status::FAIL)
+                }
+            }
+            _ => {
+                self.counters.malformed.increment();
+                Ok(Status::FAIL)
+            }
+        }
+    }
+
+    /// Takes the control message that has been read.
+    fn control(&mut self) -> Result<Status, ChannelFault> {
+        let Role::Primary(primary) = &mut self.role else {
+            return Ok(Status::FAIL);
+        };
+        self.counters.control_messages.increment();
+        let control = &mut primary.control;
+        if !control.settings.is_operational {
+            let protocol = &primary.protocol;
+            let settings = &mut control.settings;
+            settings.mtu = protocol.mtu();
+            settings.capabilities = protocol.capabilities();
+            if let Some(version) = protocol.version() {
+                settings.version = version;
+            }
+            if let Some(version) = protocol.ndis_version() {
+                control.ndis_version = version;
+            }
+        }
+        let Some(handled) = control.handle(&self.control_bytes, &self.shared) else {
+            self.counters.malformed.increment();
+            return Ok(Status::FAIL);
+        };
+        if self.outbox.replies() + handled.replies.len() > MAX_REPLIES {
+            return Err(fault(format!(
+                "more than {MAX_REPLIES} control messages wait to be read"
+            )));
+        }
+        for reply in handled.replies {
+            self.outbox.reply(reply);
+        }
+        if handled.has_changed {
+            self.shared.publish(control.settings.clone());
+            self.refresh();
+        }
+        Ok(Status::SUCCESS)
+    }
+
+    /// Tells the guest of its link, if it is to be told; returns when it is to be told something later.
+    fn tell_link(&mut self, now: u64) -> Option<u64> {
+        let Role::Primary(primary) = &mut self.role else {
+            return None;
+        };
+        if !primary.control.settings.is_operational {
+            return None;
+        }
+        let link = &mut primary.control.link;
+        if self.shared.take_network_change() {
+            link.note_change();
+        }
+        let is_up = self.shared.is_link_up();
+        if let Some(indication) = link.due(is_up, now)
+            && self.outbox.replies() < MAX_REPLIES
+        {
+            link.tell(indication, now);
+            self.outbox.reply(control::indication(indication));
+            self.counters.link_indications.increment();
+        }
+        link.deadline(is_up, now)
+    }
+
+    /// Tells the guest how to spread what it sends, once all of its channels are open.
+    fn tell_table(&mut self) {
+        let Role::Primary(primary) = &mut self.role else {
+            return;
+        };
+        if !primary.owes_table || primary.to_offer.is_some() {
+            return;
+        }
+        let channels = u32::from(primary.control.channels);
+        if self.shared.open_channels().len() as u32 != channels {
+            return;
+        }
+        primary.owes_table = false;
+        let mut queues = [0; INDIRECTION_ENTRIES];
+        for (place, queue) in queues.iter_mut().enumerate() {
+            *queue = place as u32 % channels;
+        }
+        let table = IndirectionTable::new(queues);
+        self.outbox
+            .send_in_band(Message::new(&table, self.settings.version));
+    }
+
+    /// Takes frames from the back end.
+    fn distribute(&mut self) -> distribute::Stop {
+        match &mut self.role {
+            Role::Primary(primary) => {
+                primary
+                    .distributor
+                    .run(&self.settings, &self.shared, &self.counters)
+            }
+            Role::Sub(_) => distribute::Stop::Drained,
+        }
+    }
+
+    /// Writes frames to the guest.
+    fn deliver(&mut self, io: &mut ChannelIo<'_>) -> Result<deliver::Stop, ChannelFault> {
+        let buffers = self.shared.buffers();
+        let Some(buffer) = buffers
+            .receive
+            .as_ref()
+            .filter(|_| self.settings.is_operational)
+        else {
+            let left = self.queue.lock().drain(..).count();
+            self.counters.receive_discards.add(left as u64);
+            return Ok(deliver::Stop::Drained);
+        };
+        let stop = self.deliverer.run(
+            self.role.index(),
+            io,
+            buffer,
+            &self.queue,
+            self.settings.version,
+            &self.counters,
+        )?;
+        if stop == deliver::Stop::NoSections {
+            self.counters.sections_exhausted.increment();
+        }
+        drop(buffers);
+        if matches!(self.role, Role::Sub(_)) {
+            self.shared.wake_waiting_primary();
+        }
+        Ok(stop)
+    }
+
+    /// Writes the answers.
+    fn send(&mut self, io: &mut ChannelIo<'_>) -> Result<(), ChannelFault> {
+        let buffers = self.shared.buffers();
+        self.outbox.write(
+            self.role.index(),
+            io,
+            buffers.receive.as_ref(),
+            self.settings.version,
+            &self.counters,
+        )?;
+        drop(buffers);
+        if let Role::Primary(primary) = &mut self.role
+            && self.outbox.completions() == 0
+            && let Some(count) = primary.to_offer.take()
+        {
+            self.services.sub_channels.request(count);
+        }
+        Ok(())
+    }
+}
+
+/// The earlier of a deadline and, with a guest that never says when it makes room, a retry.
+fn wait(io: &ChannelIo<'_>, due: Option<u64>, for_room: bool) -> NextPoll {
+    let retry = (for_room && !io.incoming.peer_announces_blocked())
+        .then(|| io.now.saturating_add(RETRY_INTERVAL));
+    match (due, retry) {
+        (Some(due), Some(retry)) => NextPoll::At(due.min(retry)),
+        (Some(at), None) | (None, Some(at)) => NextPoll::At(at),
+        (None, None) => NextPoll::OnSignal,
+    }
+}
+
+impl VspChannel for NetworkChannel {
+    fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
+        for _ in 0..ROUNDS {
+            self.refresh();
+            let stop = match self.receive(io) {
+                Ok(stop) => stop,
+                Err(fault) => {
+                    // What was asked for before the fault has been done, and is answered.
+                    self.send(io)?;
+                    return Err(fault);
+                }
+            };
+            let due = self.tell_link(io.now);
+            self.tell_table();
+            // Completions before frames: they are what the guest waits for.
+            self.send(io)?;
+            let distributed = self.distribute();
+            let delivered = self.deliver(io)?;
+            if stop == Stop::Batch || distributed == distribute::Stop::Batch {
+                continue;
+            }
+            if distributed == distribute::Stop::QueueFull
+                && delivered == deliver::Stop::Drained
+                && !self.is_blocked_by_others()
+            {
+                continue;
+            }
+            let room = match delivered {
+                deliver::Stop::RingFull => reserve(io) + ONE_FRAME_COST,
+                _ => 0,
+            };
+            let room = if self.outbox.needs_ring() || stop == Stop::RingFull {
+                let completions = self.outbox.completions() as u32 + 1;
+                room.max(
+                    completions
+                        .saturating_mul(COMPLETION_COST)
+                        .max(2 * ONE_FRAME_COST),
+                )
+            } else if self.outbox.replies() != 0 && self.has_control_section() {
+                room.max(ONE_FRAME_COST)
+            } else {
+                room
+            };
+            if room == 0 {
+                return Ok(wait(io, due, false));
+            }
+            if !self.outbox.ask_for_room(io, room)? {
+                self.counters.ring_full.increment();
+                if stop == Stop::RingFull {
+                    io.hold_input();
+                }
+                return Ok(wait(io, due, true));
+            }
+        }
+        Ok(NextPoll::Now)
+    }
+}
+
+impl NetworkChannel {
+    /// Whether the frames that found no room are for another channel, which will wake this one.
+    fn is_blocked_by_others(&self) -> bool {
+        match &self.role {
+            Role::Primary(primary) => primary.distributor.waits_for_other(&self.shared),
+            Role::Sub(_) => false,
+        }
+    }
+
+    /// Whether a control message would find a section.
+    fn has_control_section(&self) -> bool {
+        let buffers = self.shared.buffers();
+        buffers
+            .receive
+            .as_ref()
+            .is_some_and(|buffer| buffer.pool().has_control())
+    }
+}
+
+impl Drop for NetworkChannel {
+    fn drop(&mut self) {
+        let index = self.role.index();
+        if let Role::Primary(primary) = &mut self.role {
+            primary.distributor.forget(&self.counters);
+            self.shared.backend.set_waker(None);
+            self.shared.set_state(None, None);
+            self.shared.publish(Settings::initial(
+                self.shared.address(),
+                self.shared.policy.large_send_v1,
+            ));
+            // Waits until no other channel uses them.
+            let buffers = std::mem::take(&mut *self.shared.buffers_mut());
+            drop(buffers);
+        } else if let Some(buffer) = &self.shared.buffers().receive {
+            buffer.pool().release_channel(index);
+        }
+        self.shared.closed(self.id);
+    }
+}

@@ -1,0 +1,3 @@
+//! Key-value exchange: what its messages look like, for both ends.
+
+pub mod wire;

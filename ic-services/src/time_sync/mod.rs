@@ -1,0 +1,3 @@
+//! Time synchronisation: what its messages look like, for both ends.
+
+pub mod wire;
