@@ -19,7 +19,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
 const CONTROLLER: &str = "{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}";
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
-    context.host_must_know("run", "sub-channels")?;
     let image = context.random_image("source", 16, 0xca7)?;
     let machine = context
         .machine()
