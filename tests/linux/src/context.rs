@@ -118,7 +118,7 @@ impl Context {
         Guest::wait_for_shell(process, files, &self.host_sim, self.patience())
     }
 
-    /// Starts a program of the host's side. It ends with the job at the latest. What it prints is appended to `log`.
+    /// Starts a program of the host's side. It ends with the calling thread, and with the job, at the latest. What it prints is appended to `log`.
     ///
     /// # Errors
     /// It cannot be started.
@@ -199,30 +199,42 @@ impl Context {
         Ok(path)
     }
 
-    /// Ends all that still runs and looks through the kernels' messages. Returns the notes.
-    ///
-    /// # Errors
-    /// A kernel complained, or the time was up.
-    pub fn finish(mut self) -> Result<Vec<String>, (Trouble, Vec<String>)> {
+    /// Ends all that still runs and looks through the kernels' messages. Takes what the scenario came to and returns
+    /// what that means, with the notes.
+    pub fn finish(mut self, result: Result<(), Trouble>) -> (Result<(), Trouble>, Vec<String>) {
         let notes = std::mem::take(&mut self.notes);
-        let expired = self.watchdog.expired();
         let _ = std::fs::remove_dir_all(&self.scratch);
-        if expired {
-            return Err((Trouble::failed("the time was up"), notes));
+        let mut reasons = Vec::new();
+        if self.watchdog.expired() {
+            reasons.push("the time was up".to_owned());
         }
-        for files in &self.machines {
-            let log = std::fs::read(&files.console).unwrap_or_default();
-            let bad = kernel_log::bad_lines(&String::from_utf8_lossy(&log), &self.expected);
-            if let Some(first) = bad.first() {
-                let more = match bad.len() {
-                    1 => String::new(),
-                    count => format!(" (and {} more lines)", count - 1),
-                };
-                let reason = format!("the kernel says: {first}{more}");
-                return Err((Trouble::Failed(reason), notes));
-            }
+        match result {
+            Ok(()) => {}
+            Err(Trouble::Failed(reason)) => reasons.push(reason),
+            skipped => return (skipped, notes),
         }
-        Ok(notes)
+        reasons.extend(
+            self.machines
+                .iter()
+                .filter_map(|files| self.complaint(files)),
+        );
+        if reasons.is_empty() {
+            (Ok(()), notes)
+        } else {
+            (Err(Trouble::Failed(reasons.join("; "))), notes)
+        }
+    }
+
+    /// What a kernel complained about.
+    fn complaint(&self, files: &Files) -> Option<String> {
+        let log = std::fs::read(&files.console).unwrap_or_default();
+        let bad = kernel_log::bad_lines(&String::from_utf8_lossy(&log), &self.expected);
+        let first = bad.first()?;
+        let more = match bad.len() {
+            1 => String::new(),
+            count => format!(" (and {} more lines)", count - 1),
+        };
+        Some(format!("the kernel says: {first}{more}"))
     }
 
     /// Ends a process that [`Context::spawn`] started, and waits for it.
