@@ -103,6 +103,20 @@ impl Guest {
         Ok(())
     }
 
+    /// The name of a disk's device, such as `sdb`, once it is there: by its LUN, since names are given in the order of
+    /// discovery, which differs from boot to boot. With several controllers, it is the first that has the LUN.
+    ///
+    /// # Errors
+    /// It is not there within the default patience.
+    pub fn disk(&mut self, lun: u32) -> Result<String, Trouble> {
+        let find = format!(
+            "set -- /sys/bus/scsi/devices/*:0:0:{lun}/block/*; name=${{1##*/}}; [ -b /dev/$name ]"
+        );
+        self.wait_until(&find)
+            .map_err(|trouble| trouble.during(&format!("LUN {lun}")))?;
+        self.sh(&format!("{find}; echo $name"))
+    }
+
     /// Runs a script in the guest again and again until it succeeds.
     ///
     /// # Errors
