@@ -45,9 +45,12 @@ impl Context {
         let kernel =
             kernel.ok_or_else(|| Trouble::failed(format!("no kernel is called {}", job.kernel)))?;
         let logs = plan.logs.join(job.to_string());
-        let scratch = logs.join("scratch");
-        let _ = std::fs::remove_dir_all(&logs);
-        std::fs::create_dir_all(&scratch)?;
+        // Short: the path of a socket has at most 107 bytes.
+        let scratch = std::env::temp_dir().join(format!("viridian-{}", std::process::id()));
+        for folder in [&logs, &scratch] {
+            let _ = std::fs::remove_dir_all(folder);
+            std::fs::create_dir_all(folder)?;
+        }
         Ok(Self {
             job: job.clone(),
             kernel: kernel.clone(),
@@ -103,19 +106,19 @@ impl Context {
     /// # Errors
     /// It does not come up.
     pub fn start(&mut self, machine: &Machine) -> Result<Guest, Trouble> {
-        self.host_must_know("run", "--kernel")?;
         let files = Files::of(&machine.name, &self.logs, &self.scratch);
         // A second start of the same machine: the sockets of the first are gone with it.
         let _ = std::fs::remove_file(&files.shell);
+        let _ = std::fs::remove_file(&files.control);
         let arguments = machine.command_line(&self.kernel, &files);
         let mut host = Command::new(&self.host_sim);
         host.args(arguments);
         let process = self.spawn(&mut host, &files.host)?;
         self.machines.push(files.clone());
-        Guest::wait_for_shell(process, files, self.patience())
+        Guest::wait_for_shell(process, files, &self.host_sim, self.patience())
     }
 
-    /// Starts a program of the host's side. It ends with the job at the latest. What it prints is appended to `log`.
+    /// Starts a program of the host's side. It ends with the calling thread, and with the job, at the latest. What it prints is appended to `log`.
     ///
     /// # Errors
     /// It cannot be started.
@@ -134,7 +137,7 @@ impl Context {
         Ok(self.watchdog.add(child))
     }
 
-    /// Runs `host-sim` with other arguments to its end, as `host-sim ctl` is. Returns what it printed.
+    /// Runs `host-sim` with other arguments to its end, as `host-sim check` is. Returns what it printed.
     ///
     /// # Errors
     /// It fails: its exit status and standard error are told.
@@ -152,19 +155,6 @@ impl Context {
             output.status,
             String::from_utf8_lossy(&output.stderr).trim_end()
         )))
-    }
-
-    /// Skips the scenario unless the help of a `host-sim` command holds a word.
-    ///
-    /// # Errors
-    /// [`Trouble::Skipped`] naming the word.
-    pub fn host_must_know(&self, command: &str, word: &str) -> Result<(), Trouble> {
-        match self.host_sim(&[command, "--help"]) {
-            Ok(help) if help.contains(word) => Ok(()),
-            _ => Err(Trouble::Skipped(format!(
-                "this host-sim has no `{command} {word}`"
-            ))),
-        }
     }
 
     /// Keeps a measurement or remark for the results.
@@ -209,30 +199,42 @@ impl Context {
         Ok(path)
     }
 
-    /// Ends all that still runs and looks through the kernels' messages. Returns the notes.
-    ///
-    /// # Errors
-    /// A kernel complained, or the time was up.
-    pub fn finish(mut self) -> Result<Vec<String>, (Trouble, Vec<String>)> {
+    /// Ends all that still runs and looks through the kernels' messages. Takes what the scenario came to and returns
+    /// what that means, with the notes.
+    pub fn finish(mut self, result: Result<(), Trouble>) -> (Result<(), Trouble>, Vec<String>) {
         let notes = std::mem::take(&mut self.notes);
-        let expired = self.watchdog.expired();
         let _ = std::fs::remove_dir_all(&self.scratch);
-        if expired {
-            return Err((Trouble::failed("the time was up"), notes));
+        let mut reasons = Vec::new();
+        if self.watchdog.expired() {
+            reasons.push("the time was up".to_owned());
         }
-        for files in &self.machines {
-            let log = std::fs::read(&files.console).unwrap_or_default();
-            let bad = kernel_log::bad_lines(&String::from_utf8_lossy(&log), &self.expected);
-            if let Some(first) = bad.first() {
-                let more = match bad.len() {
-                    1 => String::new(),
-                    count => format!(" (and {} more lines)", count - 1),
-                };
-                let reason = format!("the kernel says: {first}{more}");
-                return Err((Trouble::Failed(reason), notes));
-            }
+        match result {
+            Ok(()) => {}
+            Err(Trouble::Failed(reason)) => reasons.push(reason),
+            skipped => return (skipped, notes),
         }
-        Ok(notes)
+        reasons.extend(
+            self.machines
+                .iter()
+                .filter_map(|files| self.complaint(files)),
+        );
+        if reasons.is_empty() {
+            (Ok(()), notes)
+        } else {
+            (Err(Trouble::Failed(reasons.join("; "))), notes)
+        }
+    }
+
+    /// What a kernel complained about.
+    fn complaint(&self, files: &Files) -> Option<String> {
+        let log = std::fs::read(&files.console).unwrap_or_default();
+        let bad = kernel_log::bad_lines(&String::from_utf8_lossy(&log), &self.expected);
+        let first = bad.first()?;
+        let more = match bad.len() {
+            1 => String::new(),
+            count => format!(" (and {} more lines)", count - 1),
+        };
+        Some(format!("the kernel says: {first}{more}"))
     }
 
     /// Ends a process that [`Context::spawn`] started, and waits for it.

@@ -1,10 +1,12 @@
 //! A guest that runs.
 
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::machine::Files;
 use crate::scenario::Trouble;
@@ -19,6 +21,7 @@ pub struct Guest {
     shell: Shell,
     process: Process,
     files: Files,
+    host_sim: PathBuf,
     patience: Duration,
 }
 
@@ -30,6 +33,7 @@ impl Guest {
     pub fn wait_for_shell(
         process: Process,
         files: Files,
+        host_sim: &Path,
         patience: Duration,
     ) -> Result<Self, Trouble> {
         let ready = connect(&process, &files, patience).and_then(|mut shell| {
@@ -42,6 +46,7 @@ impl Guest {
                 shell,
                 process,
                 files,
+                host_sim: host_sim.to_path_buf(),
                 patience,
             }),
             Err(trouble) => {
@@ -98,6 +103,20 @@ impl Guest {
         Ok(())
     }
 
+    /// The name of a disk's device, such as `sdb`, once it is there: by its LUN, since names are given in the order of
+    /// discovery, which differs from boot to boot. With several controllers, it is the first that has the LUN.
+    ///
+    /// # Errors
+    /// It is not there within the default patience.
+    pub fn disk(&mut self, lun: u32) -> Result<String, Trouble> {
+        let find = format!(
+            "set -- /sys/bus/scsi/devices/*:0:0:{lun}/block/*; name=${{1##*/}}; [ -b /dev/$name ]"
+        );
+        self.wait_until(&find)
+            .map_err(|trouble| trouble.during(&format!("LUN {lun}")))?;
+        self.sh(&format!("{find}; echo $name"))
+    }
+
     /// Runs a script in the guest again and again until it succeeds.
     ///
     /// # Errors
@@ -116,6 +135,58 @@ impl Guest {
             "`{script}` did not become true in the guest: {}",
             String::from_utf8_lossy(&output.stderr).trim_end()
         )))
+    }
+
+    /// Gives `host-sim` an order, as `host-sim ctl NAME ORDER...` does. Returns its answer.
+    ///
+    /// # Errors
+    /// It refuses: what it says is told.
+    pub fn ctl(&self, order: &[&str]) -> Result<Value, Trouble> {
+        let what = format!("`host-sim ctl … {}`", order.join(" "));
+        let output = Command::new(&self.host_sim)
+            .arg("ctl")
+            .arg(&self.files.control)
+            .args(order)
+            .stdin(Stdio::null())
+            .output()?;
+        if !output.status.success() {
+            return Err(Trouble::failed(format!(
+                "{what} ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr).trim_end()
+            )));
+        }
+        // Some orders have nothing to answer.
+        if output.stdout.trim_ascii().is_empty() {
+            return Ok(Value::Null);
+        }
+        let answer = serde_json::from_slice(&output.stdout);
+        answer.map_err(|error| Trouble::failed(format!("{what} answers no JSON: {error}")))
+    }
+
+    /// Gives an order again and again until its answer pleases.
+    ///
+    /// # Errors
+    /// It refuses, or no answer pleases within the default patience.
+    pub fn ctl_until(
+        &self,
+        order: &[&str],
+        pleases: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Trouble> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let answer = self.ctl(order)?;
+            if pleases(&answer) {
+                return Ok(answer);
+            }
+            if Instant::now() >= deadline {
+                return Err(Trouble::failed(format!(
+                    "`host-sim ctl … {}` still answers {answer}",
+                    order.join(" ")
+                )));
+            }
+            std::thread::sleep(STEP * 4);
+        }
     }
 
     /// Waits for the end of `host-sim`, as after a power-off.

@@ -32,6 +32,8 @@ pub struct Files {
     pub console: PathBuf,
     /// The shell's socket (COM2).
     pub shell: PathBuf,
+    /// The socket on which `host-sim` takes orders.
+    pub control: PathBuf,
     /// What `host-sim` prints.
     pub host: PathBuf,
 }
@@ -43,6 +45,7 @@ impl Files {
         Self {
             console: logs.join(format!("{name}.console")),
             shell: scratch.join(format!("{name}.shell")),
+            control: scratch.join(format!("{name}.control")),
             host: logs.join(format!("{name}.host")),
         }
     }
@@ -108,6 +111,7 @@ impl Machine {
         option("--mem", format!("{}M", self.mebibytes).into());
         option("--serial1", prefixed("file:", &files.console));
         option("--serial2", prefixed("unix:", &files.shell));
+        option("--name", files.control.clone().into());
         for disk in &self.disks {
             option("--disk", disk.clone());
         }
@@ -150,6 +154,7 @@ mod tests {
         assert!(has(["--cpus", "2"]));
         assert!(has(["--serial1", "file:/l/guest.console"]));
         assert!(has(["--serial2", "unix:/s/guest.shell"]));
+        assert!(has(["--name", "/s/guest.control"]));
         assert!(has(["--x", "y"]));
         let append = line.iter().position(|word| *word == "--append").unwrap();
         assert!(line[append + 1].ends_with(" a.b=1"));

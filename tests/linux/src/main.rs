@@ -57,11 +57,7 @@ fn run(plan: &Plan, job: &Job, scenario: &Scenario) {
         Ok(mut context) => {
             let run = catch_unwind(AssertUnwindSafe(|| (scenario.run)(&mut context)));
             let run = run.unwrap_or_else(|_| Err(Trouble::failed("the scenario panicked")));
-            match context.finish() {
-                Ok(notes) => (run, notes),
-                // The scenario's own complaint says more than "time was up" or a line of the kernel's.
-                Err((trouble, notes)) => (run.and(Err(trouble)), notes),
-            }
+            context.finish(run)
         }
         Err(trouble) => (Err(trouble), Vec::new()),
     };

@@ -111,6 +111,7 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
         .collect();
     let programs = Programs::build()?;
     let folder = run::target_dir().join("e2e");
+    let _turn = wait_for_turn()?;
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
     let nested = options.nested || !(options.direct || place::kvm_is_real(&programs.host_sim));
@@ -141,6 +142,16 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
     let may_hang = place.nested.is_some();
     let reports = rounds::run(jobs, may_hang, &mut |jobs| place.attempt(jobs, &mut tell))?;
     summary(&reports, &place)
+}
+
+/// Waits until no other run uses the folder of images and logs. The turn ends with the file.
+fn wait_for_turn() -> Result<std::fs::File, Error> {
+    let lock = std::fs::File::create(run::target_dir().join("e2e.lock"))?;
+    if lock.try_lock().is_err() {
+        say("waiting for another run of these tests to end");
+        lock.lock()?;
+    }
+    Ok(lock)
 }
 
 /// What to run: scenarios in their order, on each kernel, with each number of processors.

@@ -252,8 +252,10 @@ impl Place<'_> {
             let _ = std::fs::remove_file(&nested.state);
         }
         // After an early end nothing is on it.
-        if attempt.stopped.is_none() {
-            cpio::unpack(&logs, &self.logs())?;
+        if attempt.stopped.is_none()
+            && let Err(error) = cpio::unpack(&logs, &self.logs())
+        {
+            say(&format!("the logs did not come out whole: {error}"));
         }
         Ok(attempt)
     }

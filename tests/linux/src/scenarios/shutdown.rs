@@ -16,11 +16,10 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
-    context.host_must_know("ctl", "shutdown")?;
-    let machine = context.machine().arguments(["--name", "shutdown"]);
+    let machine = context.machine();
     let mut guest = context.start(&machine)?;
-    guest.sh("test -d /sys/module/hv_utils")?;
-    context.host_sim(&["ctl", "shutdown", "shutdown"])?;
+    guest.ctl_until(&["status"], |status| status["shutdown"] == "ready")?;
+    guest.ctl(&["shutdown", "--wait", "30"])?;
     let status = guest.wait_for_end()?;
     ensure(status.success(), || format!("host-sim ended with {status}"))?;
     let console = guest.console();

@@ -19,7 +19,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
 const CONTROLLER: &str = "{ba6163d9-04a1-4d29-b605-72e2ffb1dc7f}";
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
-    context.host_must_know("run", "sub-channels")?;
     let image = context.random_image("source", 16, 0xca7)?;
     let machine = context
         .machine()
@@ -27,7 +26,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
         // As delivered, the driver wants a sub-channel for each four processors.
         .word("hv_storvsc.storvsc_vcpus_per_sub_channel=1");
     let mut guest = context.start(&machine)?;
-    guest.wait_until("[ -b /dev/sda ]")?;
+    let disk = guest.disk(0)?;
     let device = guest.sh(&format!(
         "cd /sys/bus/vmbus/devices && grep -lx '{CONTROLLER}' */class_id | cut -d/ -f1 | head -n1"
     ))?;
@@ -40,7 +39,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     let before = numbers(&guest.sh(&interrupts)?)?;
     for cpu in 0..context.cpus() {
         guest.sh(&format!(
-            "echo 3 > /proc/sys/vm/drop_caches; taskset -c {cpu} dd if=/dev/sda of=/dev/null bs=64k 2>/dev/null"
+            "echo 3 > /proc/sys/vm/drop_caches; taskset -c {cpu} dd if=/dev/{disk} of=/dev/null bs=64k 2>/dev/null"
         ))?;
     }
     let after = numbers(&guest.sh(&interrupts)?)?;
