@@ -140,7 +140,9 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
     };
     let mut tell = |report: &Report, lines: &[String]| progress(report, lines);
     let is_emulated = place.nested.is_some();
-    let reports = rounds::run(jobs, is_emulated, &mut |jobs| place.attempt(jobs, &mut tell))?;
+    let reports = rounds::run(jobs, is_emulated, &mut |jobs| {
+        place.attempt(jobs, &mut tell)
+    })?;
     summary(&reports, &place)
 }
 
