@@ -53,7 +53,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     guest.sh(&format!("ip addr add {GUEST}/24 dev {name}"))?;
     dhcp(&mut guest, &other)?;
     ping(&mut guest, &name, HOST, 1472)?;
-    let mebibytes = if context.is_slow() { 16 } else { 256 };
+    let mebibytes = if context.is_slow() { 4 } else { 256 };
     for state in ["on", "off"] {
         guest.sh(&format!(
             "ethtool -K {name} rx {state} tx {state} sg {state} tso {state} gso {state} gro {state}"

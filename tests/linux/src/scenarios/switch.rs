@@ -46,7 +46,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     second.sh(&format!("ip addr add 10.1.0.2/24 dev {far}"))?;
     ping(&mut first, &near, "10.1.0.2", 56)?;
     ping(&mut second, &far, "10.1.0.1", 1472)?;
-    let mebibytes = if context.is_slow() { 16 } else { 256 };
+    let mebibytes = if context.is_slow() { 4 } else { 256 };
     for guest in [&mut first, &mut second] {
         serve(guest)?;
     }
