@@ -454,19 +454,30 @@ fn the_user_network_answers_arp_and_ping() {
     for length in 0..200 {
         let _ = peer.send(&Frame::new(pattern(length)));
     }
-    let mut echo = [PeerOptions::default().mac.0, mac(1)].concat();
-    echo.extend([
-        8, 0, 0x45, 0, 0, 36, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2,
-    ]);
-    echo.extend([8, 0, 0, 0, 1, 2, 3, 4, 9, 9, 9, 9, 9, 9, 9, 9]);
-    let sum = !host_sim::net::checksum::fold(host_sim::net::checksum::sum(&echo[34..50]));
-    echo[36..38].copy_from_slice(&sum.to_be_bytes());
-    let headers = Headers::parse(&echo).unwrap();
-    host_sim::net::checksum::fill_ipv4_header(&mut echo, &headers);
-    peer.send(&Frame::new(echo.clone())).unwrap();
-    let answer = receive(&peer);
-    assert_eq!(
-        (answer.bytes[34], &answer.bytes[38..50]),
-        (0, &echo[38..50])
-    );
+    // The shortest, the longest of a guest with the usual MTU, and the longest there is.
+    for payload in [8, 1472, 8972] {
+        let echo = ping(&pattern(payload));
+        peer.send(&Frame::new(echo.clone())).unwrap();
+        let answer = receive(&peer);
+        assert_eq!(
+            (answer.bytes[34], &answer.bytes[38..]),
+            (0, &echo[38..]),
+            "{payload} bytes"
+        );
+    }
+}
+
+/// An echo request with these bytes for the user network.
+fn ping(payload: &[u8]) -> Vec<u8> {
+    let mut frame = [PeerOptions::default().mac.0, mac(1)].concat();
+    let length = u16::try_from(28 + payload.len()).unwrap().to_be_bytes();
+    frame.extend([8, 0, 0x45, 0, length[0], length[1], 0, 1, 0, 0, 64, 1, 0, 0]);
+    frame.extend([10, 0, 2, 15, 10, 0, 2, 2]);
+    frame.extend([8, 0, 0, 0, 1, 2, 3, 4]);
+    frame.extend(payload);
+    let sum = !host_sim::net::checksum::fold(host_sim::net::checksum::sum(&frame[34..]));
+    frame[36..38].copy_from_slice(&sum.to_be_bytes());
+    let headers = Headers::parse(&frame).unwrap();
+    host_sim::net::checksum::fill_ipv4_header(&mut frame, &headers);
+    frame
 }

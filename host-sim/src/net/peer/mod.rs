@@ -9,7 +9,8 @@
 //! | 19 | source: reads one line with a number, sends so many bytes of [`content`] and closes |
 //!
 //! So `nc 10.0.2.2 9 < file` shows the hash of what arrived, and `echo 268435456 | nc 10.0.2.2 19 | sha256sum` what
-//! [`content_digest`] says. There is no way out of this network.
+//! [`content_digest`] says. There is no way out of this network. Byte `i` of a source is the low byte of
+//! `i ^ 31 * (i >> 8) ^ 17 * (i >> 16)`.
 
 mod device;
 mod dhcp;
@@ -58,7 +59,8 @@ pub struct PeerOptions {
 }
 
 impl Default for PeerOptions {
-    /// 10.0.2.2 in 10.0.2.0/24, guests from 10.0.2.15 on, packets of up to 1500 bytes.
+    /// 10.0.2.2 in 10.0.2.0/24, guests from 10.0.2.15 on, packets of up to 9000 bytes. A guest with a smaller MTU says
+    /// so in its TCP connections, and its pings are answered with packets of their size.
     fn default() -> Self {
         Self {
             mac: MacAddress([0x52, 0x55, 0x0A, 0x00, 0x02, 0x02]),
@@ -66,7 +68,7 @@ impl Default for PeerOptions {
             prefix: 24,
             first_lease: Ipv4Addr::new(10, 0, 2, 15),
             leases: 64,
-            mtu: 1500,
+            mtu: 9000,
         }
     }
 }

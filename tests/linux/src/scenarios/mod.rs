@@ -5,14 +5,23 @@ use crate::scenario::Scenario;
 mod boot;
 mod disk;
 mod heartbeat;
+mod network;
+mod network_backend_death;
+mod network_tap;
+mod network_tools;
 mod shutdown;
 mod sub_channels;
+mod switch;
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     disk::SCENARIO,
     sub_channels::SCENARIO,
+    network::SCENARIO,
+    network_tap::SCENARIO,
+    switch::SCENARIO,
+    network_backend_death::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
 ];

@@ -1,0 +1,164 @@
+//! What scenarios about networks share.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::guest::Guest;
+use crate::scenario::{Trouble, ensure};
+
+/// The host in the network that `--nic user` makes.
+pub(super) const PEER: &str = "10.0.2.2";
+
+/// What `udhcpc` calls. Its `mask` is the number of bits.
+const DHCP_SCRIPT: &str = "#!/bin/sh\n\
+    case $1 in bound | renew) ip addr add $ip/$mask dev $interface; echo $ip;; esac\n";
+
+/// An adapter as its `host-sim` describes it.
+pub(super) fn adapter(guest: &Guest, index: u64) -> Result<Value, Trouble> {
+    let list = guest.ctl(&["nic", "list"])?;
+    let adapters = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    let found = adapters.iter().find(|entry| entry["index"] == index);
+    let found = found.ok_or_else(|| Trouble::failed(format!("no adapter {index}: {list}")))?;
+    Ok(found.clone())
+}
+
+/// A counter of an adapter.
+pub(super) fn counter(adapter: &Value, name: &str) -> Result<u64, Trouble> {
+    let value = adapter["counters"][name].as_u64();
+    value.ok_or_else(|| Trouble::failed(format!("the adapter has no counter {name}: {adapter}")))
+}
+
+/// The interface of the adapter with this number, by its address, once it is there; it is set up.
+pub(super) fn interface(guest: &mut Guest, index: u64) -> Result<String, Trouble> {
+    let adapter = adapter(guest, index)?;
+    let address = adapter["address"].as_str().unwrap_or_default();
+    let find = format!(
+        "set -- $(cd /sys/class/net && grep -lix '{address}' */address); name=${{1%/*}}; [ -n \"$name\" ]"
+    );
+    guest
+        .wait_until(&find)
+        .map_err(|trouble| trouble.during(&format!("the interface with address {address}")))?;
+    guest.sh(&format!("{find}; ip link set $name up; echo $name"))
+}
+
+/// Waits until an interface says that its link is up or down.
+pub(super) fn wait_for_carrier(
+    guest: &mut Guest,
+    interface: &str,
+    is_up: bool,
+) -> Result<(), Trouble> {
+    let state = u8::from(is_up);
+    guest.wait_until(&format!(
+        "[ \"$(cat /sys/class/net/{interface}/carrier)\" = {state} ]"
+    ))
+}
+
+/// Gives an interface an address by DHCP. Returns the address.
+pub(super) fn dhcp(guest: &mut Guest, interface: &str) -> Result<String, Trouble> {
+    guest.write_file("/run/dhcp.sh", DHCP_SCRIPT.as_bytes())?;
+    guest.sh(&format!(
+        "chmod +x /run/dhcp.sh && udhcpc -i {interface} -s /run/dhcp.sh -n -q -t 10 -T 1 2> /dev/null"
+    ))
+}
+
+/// Pings by way of an interface; each packet must come back.
+pub(super) fn ping(
+    guest: &mut Guest,
+    interface: &str,
+    target: &str,
+    bytes: u32,
+) -> Result<(), Trouble> {
+    // The first one may have to wait for the neighbour's address.
+    let output = guest.sh(&format!(
+        "ping -q -c 3 -i 0.2 -W 10 -s {bytes} -I {interface} {target}"
+    ))?;
+    ensure(output.contains(" 0% packet loss"), || {
+        format!("ping from {interface} to {target}: {output}")
+    })
+}
+
+/// Whether the target answers a ping within two seconds.
+pub(super) fn answers(guest: &mut Guest, interface: &str, target: &str) -> Result<bool, Trouble> {
+    let ping = format!("ping -q -c 1 -W 2 -I {interface} {target}");
+    Ok(guest.run(&ping)?.status == 0)
+}
+
+/// Neither end has counted an error of an adapter.
+pub(super) fn no_errors(guest: &mut Guest, interface: &str, index: u64) -> Result<(), Trouble> {
+    let counted = guest.sh(&format!(
+        "cd /sys/class/net/{interface}/statistics && grep -v '^0$' *_errors collisions || true"
+    ))?;
+    ensure(counted.is_empty(), || {
+        format!("{interface} has counted errors: {counted}")
+    })?;
+    let adapter = adapter(guest, index)?;
+    for name in ["send_errors", "receive_errors", "malformed"] {
+        let count = counter(&adapter, name)?;
+        ensure(count == 0, || format!("adapter {index} has {count} {name}"))?;
+    }
+    Ok(())
+}
+
+/// Sends random bytes to the discard service of the user network and asks its source service for as many. The bytes
+/// must arrive as they are.
+pub(super) fn transfer(guest: &mut Guest, mebibytes: u64) -> Result<(), Trouble> {
+    let bytes = mebibytes << 20;
+    let sum = guest.sh(&format!(
+        "dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2> /dev/null; sha256sum < /tmp/data"
+    ))?;
+    let sent = first_word(&sum);
+    let arrived = guest.sh(&format!("nc {PEER} 9 < /tmp/data; rm /tmp/data"))?;
+    ensure(arrived == format!("{sent} {bytes}"), || {
+        format!("of {bytes} bytes with hash {sent} arrived \"{arrived}\"")
+    })?;
+    let received = guest.sh(&format!("echo {bytes} | nc {PEER} 19 | sha256sum"))?;
+    ensure(first_word(&received) == source_digest(bytes), || {
+        format!("{bytes} bytes of the source service arrived with hash {received}")
+    })
+}
+
+/// The hash of what the source service sends: this is its rule, as `host-sim`'s documentation has it.
+fn source_digest(length: u64) -> String {
+    let mut hash = Sha256::new();
+    let mut piece = Vec::with_capacity(1 << 16);
+    // Lengths are whole MiB.
+    for block in 0..length >> 16 {
+        let start = block << 16;
+        piece.clear();
+        piece.extend((start..start + (1 << 16)).map(|index: u64| {
+            (index ^ (index >> 8).wrapping_mul(31) ^ (index >> 16).wrapping_mul(17)) as u8
+        }));
+        hash.update(&piece);
+    }
+    hexadecimal(&hash.finalize())
+}
+
+/// Bytes as hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The text before the first white space.
+pub(super) fn first_word(text: &str) -> &str {
+    text.split_whitespace().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_hashed_as_its_rule_says() {
+        // Computed with another program from the rule.
+        assert_eq!(
+            source_digest(1 << 20),
+            "39a9f61314ebbeea2d9dba6f8630b42a57b3f92f281ec3440dfea2c222644e80"
+        );
+    }
+}
