@@ -1,5 +1,7 @@
 //! A guest that runs.
 
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,7 +12,8 @@ use serde_json::Value;
 
 use crate::machine::Files;
 use crate::scenario::Trouble;
-use crate::shell::{Output, Shell};
+use crate::shell::{Output, Shell, ShellError};
+use crate::threads;
 use crate::watchdog::{self, Process};
 
 /// Between two looks at something that changes by itself.
@@ -50,6 +53,7 @@ impl Guest {
                 patience,
             }),
             Err(trouble) => {
+                log_threads(&process, &files);
                 watchdog::end(&process);
                 Err(trouble)
             }
@@ -70,6 +74,9 @@ impl Guest {
     /// No answer within the limit.
     pub fn run_within(&mut self, script: &str, limit: Duration) -> Result<Output, Trouble> {
         let output = self.shell.run(script, limit);
+        if matches!(output, Err(ShellError::Silent(_))) {
+            log_threads(&self.process, &self.files);
+        }
         output.map_err(|error| Trouble::failed(format!("`{script}` in the guest: {error}")))
     }
 
@@ -240,6 +247,18 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         watchdog::end(&self.process);
+    }
+}
+
+/// Appends to the log of `host-sim` what it is doing, twice, so that one sees what moves.
+fn log_threads(process: &Process, files: &Files) {
+    let id = process.lock().unwrap_or_else(PoisonError::into_inner).id();
+    for _ in 0..2 {
+        let text = threads::describe(id);
+        let log = File::options().append(true).open(&files.host);
+        // Without the log, there is nobody to tell.
+        let _ = log.and_then(|mut log| log.write_all(text.as_bytes()));
+        std::thread::sleep(Duration::from_secs(1));
     }
 }
 

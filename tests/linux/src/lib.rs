@@ -17,4 +17,5 @@ pub mod plan;
 pub mod scenario;
 pub mod scenarios;
 pub mod shell;
+pub mod threads;
 pub mod watchdog;

@@ -13,7 +13,7 @@ use linux_guest_tests::scenario::{Scenario, Trouble};
 use linux_guest_tests::scenarios;
 
 /// How much of a log is shown with a failure, for those who have no logs afterwards.
-const LAST_LINES: usize = 25;
+const LAST_LINES: usize = 40;
 
 fn main() -> ExitCode {
     let Some(path) = std::env::args_os().nth(1) else {

@@ -83,7 +83,12 @@ impl Qemu {
         command
             .arg("--library-path")
             .arg(libraries.join(":"))
-            .arg(folder.join("usr/bin").join(PROGRAM));
+            .arg(folder.join("usr/bin").join(PROGRAM))
+            // Parts of it, the emulator of processors among them, are loaded at run time.
+            .env(
+                "QEMU_MODULE_DIR",
+                folder.join("usr/lib/x86_64-linux-gnu/qemu"),
+            );
         for firmware in ["qemu", "seabios"] {
             command
                 .arg("-L")
