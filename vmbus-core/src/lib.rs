@@ -99,6 +99,7 @@ pub mod connection;
 pub mod executor;
 pub mod gpadl;
 pub mod guid;
+mod open_enum;
 pub mod packet;
 pub mod pipe;
 pub mod platform;

@@ -22,7 +22,15 @@ use crate::run::{self, Error, cargo, check, say};
 pub(crate) const TARGET: &str = "x86_64-unknown-none";
 
 /// Crates that any kernel can embed.
-const EMBEDDABLE: [&str; 4] = ["hypercall", "vmbus-core", "vsc-storage", "ic-services"];
+const EMBEDDABLE: [&str; 7] = [
+    "hypercall",
+    "vmbus-core",
+    "vsc-storage",
+    "vsc-net",
+    "vsc-video",
+    "vsc-input",
+    "ic-services",
+];
 
 /// How long rustup may take before another way is tried.
 const RUSTUP_LIMIT: Duration = Duration::from_secs(180);

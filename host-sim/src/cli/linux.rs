@@ -22,6 +22,7 @@ use host_sim::vsp::video::VideoOptions;
 
 use super::Error;
 use super::arguments::{BackendChoice, RunOptions, Switch};
+use super::backend::choose;
 use super::control::{self, Orders};
 use super::setup;
 
@@ -80,6 +81,16 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
         ));
     }
     let media = Media::read(options)?;
+    if options.backend == BackendChoice::Auto {
+        let backend = choose(BackendChoice::Auto)?;
+        if backend.name != "kvm" {
+            // Kernels made for such a processor may run nevertheless.
+            eprintln!(
+                "host-sim: {}; stock kernels use instructions that are not emulated",
+                backend.reason
+            );
+        }
+    }
     let disks = setup::open_disks(&options.disks)?;
     let mut host_options = setup::host_options(options, &disks)?;
     let (mut partition, _feeders) = make(options)?;

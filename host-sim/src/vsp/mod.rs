@@ -8,6 +8,7 @@
 //! | [`video`] | the synthetic screen |
 //! | [`keyboard`], [`mouse`] | what is typed into it and pointed at |
 
+mod counters;
 pub mod keyboard;
 mod message_channel;
 pub mod mouse;

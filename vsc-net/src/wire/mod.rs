@@ -2,8 +2,6 @@
 //!
 //! All integers are little-endian and unaligned.
 
-#[macro_use]
-mod open_enum;
 pub mod ndis;
 pub mod nvsp;
 pub mod rndis;

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::wire::open_enum;
+use vmbus_core::open_enum;
 
 open_enum! {
     /// Kind of a device: low five bits of the first INQUIRY byte.

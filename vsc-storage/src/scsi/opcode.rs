@@ -1,6 +1,6 @@
 //! Operation codes and status bytes.
 
-use crate::wire::open_enum;
+use vmbus_core::open_enum;
 
 open_enum! {
     /// First byte of a command.

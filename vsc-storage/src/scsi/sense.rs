@@ -5,7 +5,7 @@ use core::fmt;
 use zerocopy::big_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::wire::open_enum;
+use vmbus_core::open_enum;
 
 /// Bytes of sense data in the fixed format.
 pub const FIXED_SENSE_SIZE: usize = 18;

@@ -3,7 +3,7 @@
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::wire::open_enum;
+use vmbus_core::open_enum;
 
 open_enum! {
     /// Code of a vital product data page.

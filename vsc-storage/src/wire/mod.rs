@@ -13,7 +13,6 @@ mod codes;
 mod packet;
 mod srb;
 
-pub(crate) use codes::open_enum;
 pub use codes::{NtStatus, Operation, PacketFlags, SrbFlags, SrbStatus, UnknownVersion, Version};
 pub use packet::{Packet, PacketError};
 pub use srb::{DataDirection, Srb};

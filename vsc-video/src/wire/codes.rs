@@ -5,43 +5,7 @@ use core::fmt;
 
 use bitflags::bitflags;
 
-macro_rules! open_enum {
-    (
-        $(#[$attribute:meta])*
-        $name:ident: $raw:ty {
-            $( $(#[$constant_attribute:meta])* $constant:ident = $value:expr, )+
-        }
-    ) => {
-        $(#[$attribute])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(transparent)]
-        pub struct $name(pub $raw);
-
-        impl $name {
-            $( $(#[$constant_attribute])* pub const $constant: Self = Self($value); )+
-
-            /// The constant's name, or `None` for a value without one.
-            #[must_use]
-            pub const fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $( $value => Some(stringify!($constant)), )+
-                    _ => None,
-                }
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self.name() {
-                    Some(name) => f.write_str(name),
-                    None => write!(f, "{}({:#x})", stringify!($name), self.0),
-                }
-            }
-        }
-    };
-}
-
-open_enum! {
+vmbus_core::open_enum! {
     /// What a message says.
     MessageType: u32 {
         /// Either end: something went wrong. Without meaning for the receiver.
@@ -81,7 +45,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// The host's word on a version.
     Acceptance: u8 {
         /// Rejected: ask for another.
@@ -93,7 +57,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// How a pointer shape's data is laid out.
     PointerFormat: u8 {
         /// Two planes of one bit: AND, then XOR; rows padded to bytes.

@@ -139,8 +139,10 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
         nested,
     };
     let mut tell = |report: &Report, lines: &[String]| progress(report, lines);
-    let may_hang = place.nested.is_some();
-    let reports = rounds::run(jobs, may_hang, &mut |jobs| place.attempt(jobs, &mut tell))?;
+    let is_emulated = place.nested.is_some();
+    let reports = rounds::run(jobs, is_emulated, &mut |jobs| {
+        place.attempt(jobs, &mut tell)
+    })?;
     summary(&reports, &place)
 }
 

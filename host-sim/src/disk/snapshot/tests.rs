@@ -73,7 +73,7 @@ fn a_guest_that_writes_all_the_time_does_not_change_the_copy() {
                     let sectors = SIZE as u64 / 512;
                     let at = random(&mut seed) % sectors;
                     let length = (1 + random(&mut seed) % 300).min(sectors - at);
-                    if random(&mut seed) % 8 == 0 {
+                    if random(&mut seed).is_multiple_of(8) {
                         disk.discard(at * 512, length * 512).unwrap();
                     } else {
                         let bytes = vec![random(&mut seed) as u8; length as usize * 512];

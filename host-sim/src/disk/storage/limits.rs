@@ -57,8 +57,8 @@ mod skip;
 mod tests {
     use std::process::Command;
 
-    use super::*;
     use super::skip::skip;
+    use super::*;
 
     #[test]
     fn a_loop_device_tells_and_forgets() {

@@ -91,7 +91,7 @@ impl Partition {
         }
         devices.connect(&vm.fd)?;
 
-        let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm)));
+        let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm), config.vp_count));
         let mut hv_config = HvConfig::new(config.memory, clock, sink, config.vp_count);
         hv_config.vp_assist_page = platform.is_pc();
         adjust(&mut hv_config);

@@ -72,11 +72,27 @@ fn measure(kvm: &Kvm, memory: &GuestMemory) -> Result<Probe, KvmError> {
     loop {
         let time = run_loop(&mut processor, rounds)?;
         if time >= LONG_ENOUGH || rounds >= MOST_ROUNDS {
-            let instructions = (rounds * INSTRUCTIONS_PER_ROUND) as f64;
-            let mips = instructions / time.as_secs_f64().max(1e-9) / 1e6;
-            return Ok(Probe { mips });
+            let probe = speed(rounds, time);
+            if !probe.emulates() {
+                return Ok(probe);
+            }
+            // The first run may have waited for the host to prepare what all others find ready: where KVM itself runs
+            // under an emulator, that takes seconds.
+            let again = speed(rounds, run_loop(&mut processor, rounds)?);
+            return Ok(if again.mips > probe.mips {
+                again
+            } else {
+                probe
+            });
         }
         rounds *= 4;
+    }
+}
+
+fn speed(rounds: u64, time: Duration) -> Probe {
+    let instructions = (rounds * INSTRUCTIONS_PER_ROUND) as f64;
+    Probe {
+        mips: instructions / time.as_secs_f64().max(1e-9) / 1e6,
     }
 }
 

@@ -8,8 +8,8 @@ use ::hypercall::msr;
 use vmbus_core::class;
 use vmbus_core::guid::Guid;
 use vmbus_core::protocol::{
-    ContactTarget, GpadlHeader, GpadlId, GpadlTeardown, GuestMessage, InitiateContact, MonitorPages, OpenChannel,
-    OpenFlags, OpenSignal, RequestOffers, USER_DATA_SIZE,
+    ContactTarget, GpadlHeader, GpadlId, GpadlTeardown, GuestMessage, InitiateContact,
+    MonitorPages, OpenChannel, OpenFlags, OpenSignal, RequestOffers, USER_DATA_SIZE,
 };
 use vmbus_core::version::{FeatureFlags, ProtocolVersion};
 

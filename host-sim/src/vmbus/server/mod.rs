@@ -9,6 +9,7 @@
 mod channels;
 mod connection;
 mod effect;
+mod memory;
 mod snapshot;
 #[cfg(test)]
 mod tests;

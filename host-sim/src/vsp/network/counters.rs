@@ -1,125 +1,79 @@
 //! What an adapter has done, for its guest, operators and tests.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use serde::Serialize;
 use vsc_net::wire::ndis::Statistics;
 
 use crate::net::MacAddress;
-
-macro_rules! counters {
-    ($( $(#[$doc:meta])* $name:ident, )+) => {
-        /// What an adapter has done since it was made, over all its channels. "Sent" is by the guest.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-        pub struct NetworkCounters {
-            $( $(#[$doc])* pub $name: u64, )+
-        }
-
-        impl NetworkCounters {
-            pub(super) fn add(&mut self, other: &Self) {
-                $( self.$name = self.$name.wrapping_add(other.$name); )+
-            }
-        }
-
-        /// Counters of one channel. Only the channel writes them, so adding takes no locked operation.
-        #[derive(Debug, Default)]
-        pub(super) struct ChannelCounters {
-            $( pub(super) $name: Counter, )+
-        }
-
-        impl ChannelCounters {
-            pub(super) fn read(&self) -> NetworkCounters {
-                NetworkCounters {
-                    $( $name: self.$name.0.load(Ordering::Relaxed), )+
-                }
-            }
-        }
-    };
-}
+use crate::vsp::counters::counters;
 
 counters! {
-    /// Frames sent to one address. Segments that the host cut count as one.
-    sent_unicast,
-    /// Frames sent to groups.
-    sent_multicast,
-    /// Frames sent to everybody.
-    sent_broadcast,
-    /// Bytes of frames sent to one address.
-    sent_unicast_bytes,
-    /// Bytes of frames sent to groups.
-    sent_multicast_bytes,
-    /// Bytes of frames sent to everybody.
-    sent_broadcast_bytes,
-    /// Frames not sent because something is wrong with them.
-    send_errors,
-    /// Frames not sent for another reason: no room, link down, policy.
-    send_discards,
-    /// Frames received for the guest's own address.
-    received_unicast,
-    /// Frames received for groups.
-    received_multicast,
-    /// Frames received for everybody.
-    received_broadcast,
-    /// Bytes of frames received for the guest's own address.
-    received_unicast_bytes,
-    /// Bytes of frames received for groups.
-    received_multicast_bytes,
-    /// Bytes of frames received for everybody.
-    received_broadcast_bytes,
-    /// Frames not received because something is wrong with them.
-    receive_errors,
-    /// Frames not received for another reason: link down, channel closed, policy.
-    receive_discards,
-    /// Frames that the guest's filter kept out.
-    filtered,
-    /// Frames sent that left their checksum to the host.
-    checksum_offloads,
-    /// Frames sent that left their segmentation to the host.
-    large_sends,
-    /// Segments that the host has cut them into itself.
-    segments_made,
-    /// Frames received whose checksum was reported as right.
-    checksums_verified,
-    /// Frames sent with a VLAN tag in their per-packet information.
-    vlan_sent,
-    /// Frames received with a VLAN tag in their per-packet information.
-    vlan_received,
-    /// Messages sent with several packets.
-    aggregated,
-    /// Control messages of RNDIS.
-    control_messages,
-    /// Messages refused because they are malformed.
-    malformed,
-    /// Packets of received frames written to the ring.
-    receive_batches,
-    /// Completions of such packets.
-    receive_completions,
-    /// Times that frames had to wait for a section.
-    sections_exhausted,
-    /// Times that frames or completions had to wait for room in the ring.
-    ring_full,
-    /// Times that a batch called for a signal to the guest.
-    signals,
-    /// Changes of the link that the guest was told of.
-    link_indications,
-    /// Channels opened, sub-channels included.
-    channels_opened,
-}
-
-/// A number that one thread counts and others read.
-#[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
-
-impl Counter {
-    #[inline]
-    pub(super) fn add(&self, amount: u64) {
-        let sum = self.0.load(Ordering::Relaxed).wrapping_add(amount);
-        self.0.store(sum, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(super) fn increment(&self) {
-        self.add(1);
+    /// What an adapter has done since it was made, over all its channels. "Sent" is by the guest.
+    NetworkCounters {
+        /// Frames sent to one address. Segments that the host cut count as one.
+        sent_unicast,
+        /// Frames sent to groups.
+        sent_multicast,
+        /// Frames sent to everybody.
+        sent_broadcast,
+        /// Bytes of frames sent to one address.
+        sent_unicast_bytes,
+        /// Bytes of frames sent to groups.
+        sent_multicast_bytes,
+        /// Bytes of frames sent to everybody.
+        sent_broadcast_bytes,
+        /// Frames not sent because something is wrong with them.
+        send_errors,
+        /// Frames not sent for another reason: no room, link down, policy.
+        send_discards,
+        /// Frames received for the guest's own address.
+        received_unicast,
+        /// Frames received for groups.
+        received_multicast,
+        /// Frames received for everybody.
+        received_broadcast,
+        /// Bytes of frames received for the guest's own address.
+        received_unicast_bytes,
+        /// Bytes of frames received for groups.
+        received_multicast_bytes,
+        /// Bytes of frames received for everybody.
+        received_broadcast_bytes,
+        /// Frames not received because something is wrong with them.
+        receive_errors,
+        /// Frames not received for another reason: link down, channel closed, policy.
+        receive_discards,
+        /// Frames that the guest's filter kept out.
+        filtered,
+        /// Frames sent that left their checksum to the host.
+        checksum_offloads,
+        /// Frames sent that left their segmentation to the host.
+        large_sends,
+        /// Segments that the host has cut them into itself.
+        segments_made,
+        /// Frames received whose checksum was reported as right.
+        checksums_verified,
+        /// Frames sent with a VLAN tag in their per-packet information.
+        vlan_sent,
+        /// Frames received with a VLAN tag in their per-packet information.
+        vlan_received,
+        /// Messages sent with several packets.
+        aggregated,
+        /// Control messages of RNDIS.
+        control_messages,
+        /// Messages refused because they are malformed.
+        malformed,
+        /// Packets of received frames written to the ring.
+        receive_batches,
+        /// Completions of such packets.
+        receive_completions,
+        /// Times that frames had to wait for a section.
+        sections_exhausted,
+        /// Times that frames or completions had to wait for room in the ring.
+        ring_full,
+        /// Times that a batch called for a signal to the guest.
+        signals,
+        /// Changes of the link that the guest was told of.
+        link_indications,
+        /// Channels opened, sub-channels included.
+        channels_opened,
     }
 }
 

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::{ObjectHeader, ObjectType};
 use crate::wire::read_prefix;
 
-open_enum! {
+vmbus_core::open_enum! {
     /// How frames are encapsulated.
     Encapsulation: u32 {
         /// Nothing.

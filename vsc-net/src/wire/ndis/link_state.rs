@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{ObjectHeader, ObjectType};
 
-open_enum! {
+vmbus_core::open_enum! {
     /// Whether the cable is plugged in.
     ConnectState: u32 {
         /// Not known.

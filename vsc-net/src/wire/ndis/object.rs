@@ -3,7 +3,7 @@
 use zerocopy::little_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What an NDIS structure is.
     ObjectType: u8 {
         /// One that its OID says enough of.

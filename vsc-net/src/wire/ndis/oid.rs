@@ -1,6 +1,6 @@
 //! Object identifiers: the things that a guest may ask or set.
 
-open_enum! {
+vmbus_core::open_enum! {
     /// Names something that may be asked or set.
     Oid: u32 {
         /// The OIDs that may be asked.

@@ -1,6 +1,6 @@
 //! Message numbers, statuses and capabilities of NVSP.
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What an NVSP message is.
     MessageType: u32 {
         /// Not a message.
@@ -59,7 +59,7 @@ impl MessageType {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// Result in an answer.
     Status: u32 {
         /// Not a result.
@@ -81,7 +81,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What [`SEND_RNDIS_PACKET`](MessageType::SEND_RNDIS_PACKET) carries.
     ChannelType: u32 {
         /// Packets.
@@ -91,7 +91,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What [`SUB_CHANNEL`](MessageType::SUB_CHANNEL) asks for.
     SubChannelOperation: u32 {
         /// Nothing.
@@ -101,7 +101,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// Where a guest's traffic goes.
     DataPath: u32 {
         /// Through the synthetic adapter.

@@ -1,6 +1,6 @@
 //! Message types, statuses and filters of RNDIS.
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What an RNDIS message is. The completion of a request has its number with the top bit set.
     MessageType: u32 {
         /// A frame.
@@ -32,7 +32,7 @@ open_enum! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// Result of a request, or what an indication is about.
     Status: u32 {
         /// Done.
@@ -100,7 +100,7 @@ bitflags::bitflags! {
     }
 }
 
-open_enum! {
+vmbus_core::open_enum! {
     /// What an element of per-packet information is. The top bit is a namespace of the adapters' own.
     PerPacketInfoType: u32 {
         /// Checksum offload.

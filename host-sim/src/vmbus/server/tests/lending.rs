@@ -1,5 +1,7 @@
 //! Guest memory that a device borrows.
 
+use vmbus_core::protocol::GpadlTorndown;
+
 use super::*;
 
 /// Memory that a device uses stays lent until the device returns it, whatever the guest and its channel do.
@@ -59,4 +61,32 @@ fn fault_41_a_teardown_waits_for_the_device() {
         bench.post(teardown());
         assert_eq!(torn(&mut bench), 0, "it is gone");
     }
+}
+
+/// A guest that gives a channel's id back while it closes still gets its ring's memory back.
+#[test]
+fn a_teardown_is_answered_though_the_id_is_released() {
+    let mut bench = Bench::connected(ProtocolVersion::V5_3);
+    bench.open(1);
+    bench.prompt = false;
+    let ring = bench.server.channels[&ChannelId(1)].ring.unwrap();
+    bench.post(CloseChannel {
+        channel_id: ChannelId(1),
+    });
+    bench.post(GpadlTeardown {
+        channel_id: ChannelId(1),
+        gpadl_id: ring,
+    });
+    bench.post(RelIdReleased {
+        channel_id: ChannelId(1),
+    });
+    let torn = |bench: &mut Bench| {
+        let torn = GpadlTorndown { gpadl_id: ring };
+        bench.take().contains(&HostMessage::GpadlTorndown(torn))
+    };
+    assert!(!torn(&mut bench), "the device still uses it");
+    bench.server.closed(ChannelId(1));
+    bench.run();
+    assert!(torn(&mut bench));
+    assert_eq!(bench.server.channel_phase(ChannelId(1)), None);
 }

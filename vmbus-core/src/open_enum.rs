@@ -1,6 +1,23 @@
 //! Codes from the wire: known ones have names, unknown ones survive.
 
-/// Gives a newtype its constants, and its `Debug` their names.
+/// Makes a newtype of a code from the wire, with constants for the values that are known: unlike an `enum` it holds any
+/// value, so that none is lost or refused by accident. Its `Debug` prints the constants' names.
+///
+/// ```
+/// vmbus_core::open_enum! {
+///     /// What a message asks for.
+///     Operation: u32 {
+///         /// To begin.
+///         BEGIN = 1,
+///         /// To end.
+///         END = 2,
+///     }
+/// }
+/// assert_eq!(Operation(2), Operation::END);
+/// assert_eq!(Operation(2).name(), Some("END"));
+/// assert_eq!(format!("{:?}", Operation(77)), "Operation(0x4d)");
+/// ```
+#[macro_export]
 macro_rules! open_enum {
     (
         $(#[$attribute:meta])*
