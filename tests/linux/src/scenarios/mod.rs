@@ -4,6 +4,7 @@ use crate::scenario::Scenario;
 
 mod boot;
 mod disk;
+mod disk_hot;
 mod heartbeat;
 mod shutdown;
 mod sub_channels;
@@ -12,6 +13,7 @@ mod sub_channels;
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     disk::SCENARIO,
+    disk_hot::SCENARIO,
     sub_channels::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
