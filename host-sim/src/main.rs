@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Probe { json } => cli::probe::run(json),
         Command::Ctl(options) => cli::ctl::run(&options),
         Command::Check { image } => cli::check::run(&image),
+        Command::Create(arguments) => cli::create::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

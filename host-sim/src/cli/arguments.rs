@@ -38,6 +38,32 @@ pub(crate) enum Command {
         /// The image
         image: PathBuf,
     },
+    /// Make an empty image
+    Create(CreateArguments),
+}
+
+/// What to make.
+#[derive(Args, Debug)]
+pub(crate) struct CreateArguments {
+    /// The image's file, which must not exist
+    pub(crate) image: PathBuf,
+    /// Bytes on the disk, with K, M or G
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) size: Size,
+    /// How it is laid out
+    #[arg(long, value_enum, default_value = "vhd")]
+    pub(crate) format: ImageChoice,
+}
+
+/// Layout of a new image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImageChoice {
+    /// A VHD that grows when it is written
+    Vhd,
+    /// A VHD of its full size
+    VhdFixed,
+    /// The disk's bytes alone, in a file with holes
+    Raw,
 }
 
 /// Where the guest runs.

@@ -13,6 +13,7 @@ pub(crate) mod arguments;
 mod backend;
 pub(crate) mod check;
 mod control;
+pub(crate) mod create;
 pub(crate) mod ctl;
 mod demo;
 mod error;

@@ -4,6 +4,7 @@ use crate::scenario::Scenario;
 
 mod boot;
 mod disk;
+mod disk_hot;
 mod heartbeat;
 mod network;
 mod network_backend_death;
@@ -17,6 +18,7 @@ mod switch;
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     disk::SCENARIO,
+    disk_hot::SCENARIO,
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
