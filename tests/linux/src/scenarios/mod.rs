@@ -12,7 +12,6 @@ mod network_tap;
 mod network_tools;
 mod shutdown;
 mod sub_channels;
-mod switch;
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
@@ -22,7 +21,6 @@ pub const ALL: &[Scenario] = &[
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
-    switch::SCENARIO,
     network_backend_death::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
