@@ -3,10 +3,19 @@
 use crate::scenario::Scenario;
 
 mod boot;
+mod control;
+mod crash;
+mod daemons;
 mod disk;
+mod file_copy;
 mod heartbeat;
+mod host_version;
+mod kvp;
+mod restart;
 mod shutdown;
 mod sub_channels;
+mod time_sync;
+mod vss;
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
@@ -15,6 +24,14 @@ pub const ALL: &[Scenario] = &[
     sub_channels::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
+    kvp::SCENARIO,
+    vss::SCENARIO,
+    file_copy::SCENARIO,
+    time_sync::SCENARIO,
+    restart::SCENARIO,
+    crash::SCENARIO,
+    host_version::SCENARIO,
+    control::SCENARIO,
 ];
 
 /// The scenario of this name.
