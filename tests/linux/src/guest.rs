@@ -19,6 +19,12 @@ use crate::watchdog::{self, Process};
 /// Between two looks at something that changes by itself.
 const STEP: Duration = Duration::from_millis(50);
 
+/// How long a request may be without an answer until it counts as lost, while a guest boots.
+const LOST_AFTER: Duration = Duration::from_secs(2);
+
+/// Prints what no two boots have in common.
+const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
 /// A guest, and the `host-sim` that runs it. Dropped, both are ended at once.
 pub struct Guest {
     shell: Shell,
@@ -194,6 +200,41 @@ impl Guest {
             }
             std::thread::sleep(STEP * 4);
         }
+    }
+
+    /// What tells this boot of the kernel from all others.
+    ///
+    /// # Errors
+    /// As for [`Guest::sh`].
+    pub fn boot_id(&mut self) -> Result<String, Trouble> {
+        self.sh(BOOT_ID)
+    }
+
+    /// Waits until the shell is served by another boot than `before`, as after a reset.
+    ///
+    /// # Errors
+    /// It is not within twice the default patience: the old kernel must end, and the new one begin.
+    pub fn wait_for_reboot(&mut self, before: &str) -> Result<(), Trouble> {
+        let deadline = Instant::now() + self.patience * 2;
+        while Instant::now() < deadline {
+            // Requests to a kernel that ends or begins are lost.
+            match self.shell.run(BOOT_ID, LOST_AFTER) {
+                Ok(output) if output.status == 0 && output.text() != before => return Ok(()),
+                Ok(_) => std::thread::sleep(STEP),
+                Err(ShellError::Silent(_)) => {}
+                // What a kernel had not said to its end is mixed with what the next one says.
+                Err(ShellError::Nonsense(_)) => {}
+                Err(error) => {
+                    return Err(Trouble::failed(format!("the guest's shell: {error}")));
+                }
+            }
+            if let Some(status) = ended(&self.process)? {
+                return Err(Trouble::failed(format!(
+                    "host-sim ended with {status} instead of a new boot"
+                )));
+            }
+        }
+        Err(Trouble::failed("the guest did not boot again"))
     }
 
     /// Waits for the end of `host-sim`, as after a power-off.

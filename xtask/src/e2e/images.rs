@@ -21,7 +21,7 @@ const GUEST_DRIVERS: [&str; 8] = [
 ];
 
 /// Drivers and file systems that guests get where their kernel has them.
-const GUEST_EXTRAS: [&str; 13] = [
+const GUEST_EXTRAS: [&str; 14] = [
     "sr_mod",
     "sg",
     "hid-generic",
@@ -35,6 +35,7 @@ const GUEST_EXTRAS: [&str; 13] = [
     "nls_ascii",
     "8021q",
     "efi_pstore",
+    "button",
 ];
 
 /// Programs and settings that guests get from their user space, where it has them.

@@ -76,7 +76,8 @@ fn cannot(what: &str, path: &Path, error: &io::Error) -> ControlError {
     ControlError::new(kind, format!("cannot {what} '{}': {error}", path.display()))
 }
 
-/// Directory and name of a file in the guest, whose system may write paths in another way.
+/// Directory and name of a file in the guest, whose system may write paths in another way. The directory keeps the
+/// separator at its end: Linux's daemon makes missing folders up to the last separator that it sees.
 fn split_target(path: &str) -> Option<(&str, &str)> {
     let bytes = path.as_bytes();
     let has_drive = bytes.get(1) == Some(&b':') && bytes[0].is_ascii_alphabetic();
@@ -85,14 +86,7 @@ fn split_target(path: &str) -> Option<(&str, &str)> {
         _ if has_drive && bytes.get(2) == Some(&b'\\') => '\\',
         _ => return None,
     };
-    let (directory, name) = path.rsplit_once(separator)?;
-    // The root keeps its separator.
-    let is_root = directory.is_empty() || directory.ends_with(':');
-    let directory = if is_root {
-        &path[..=directory.len()]
-    } else {
-        directory
-    };
+    let (directory, name) = path.split_at(path.rfind(separator)? + 1);
     (!name.is_empty()).then_some((directory, name))
 }
 
@@ -103,9 +97,9 @@ mod tests {
     #[test]
     fn targets_are_split() {
         for (path, expected) in [
-            ("/a/b/c.txt", Some(("/a/b", "c.txt"))),
+            ("/a/b/c.txt", Some(("/a/b/", "c.txt"))),
             ("/c.txt", Some(("/", "c.txt"))),
-            ("C:\\dir\\c.txt", Some(("C:\\dir", "c.txt"))),
+            ("C:\\dir\\c.txt", Some(("C:\\dir\\", "c.txt"))),
             ("C:\\c.txt", Some(("C:\\", "c.txt"))),
             ("c.txt", None),
             ("/a/", None),

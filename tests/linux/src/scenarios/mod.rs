@@ -3,15 +3,24 @@
 use crate::scenario::Scenario;
 
 mod boot;
+mod control;
+mod crash;
+mod daemons;
 mod disk;
 mod disk_hot;
+mod file_copy;
 mod heartbeat;
+mod host_version;
+mod kvp;
 mod network;
 mod network_backend_death;
 mod network_tap;
 mod network_tools;
+mod restart;
 mod shutdown;
 mod sub_channels;
+mod time_sync;
+mod vss;
 
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
@@ -24,6 +33,14 @@ pub const ALL: &[Scenario] = &[
     network_backend_death::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
+    kvp::SCENARIO,
+    vss::SCENARIO,
+    file_copy::SCENARIO,
+    time_sync::SCENARIO,
+    restart::SCENARIO,
+    crash::SCENARIO,
+    host_version::SCENARIO,
+    control::SCENARIO,
 ];
 
 /// The scenario of this name.
