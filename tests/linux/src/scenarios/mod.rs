@@ -4,6 +4,7 @@ use crate::scenario::Scenario;
 
 mod boot;
 mod disk;
+mod disk_discard;
 mod disk_hot;
 mod heartbeat;
 mod shutdown;
@@ -14,6 +15,7 @@ pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     disk::SCENARIO,
     disk_hot::SCENARIO,
+    disk_discard::SCENARIO,
     sub_channels::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
