@@ -7,6 +7,7 @@ mod control;
 mod crash;
 mod daemons;
 mod disk;
+mod disk_discard;
 mod disk_hot;
 mod file_copy;
 mod heartbeat;
@@ -27,6 +28,7 @@ pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     disk::SCENARIO,
     disk_hot::SCENARIO,
+    disk_discard::SCENARIO,
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
