@@ -184,7 +184,7 @@ fn models(count: &mut Count) -> Result<(), Error> {
 /// Stock Linux kernels as guests of the host.
 fn stock_kernels(count: &mut Count) -> Result<(), Error> {
     say("stock Linux kernels as guests");
-    let totals = e2e::run_all(&e2e::Options::default())?;
+    let totals = e2e::run_all(&e2e::Options::sample())?;
     count.passed += totals.passed;
     count.failed += totals.failed;
     count.skipped.extend(totals.skipped);

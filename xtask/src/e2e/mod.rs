@@ -49,9 +49,22 @@ pub(crate) struct Options {
     /// Run on this machine's KVM even where it emulates the processor
     #[arg(long, conflicts_with = "nested")]
     direct: bool,
+    /// Run each scenario on one of its kernels and with its fewest processors only, as `cargo xtask test` does
+    #[arg(long)]
+    sample: bool,
     /// List the scenarios and run nothing
     #[arg(long)]
     list: bool,
+}
+
+impl Options {
+    /// A run of each scenario, on one of its kernels and with its fewest processors: what a change is tested with.
+    pub(crate) fn sample() -> Self {
+        Self {
+            sample: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// How many scenarios had which outcome.
@@ -166,15 +179,16 @@ fn jobs(options: &Options) -> Vec<Job> {
         })
     };
     let mut jobs = Vec::new();
-    for scenario in scenarios::ALL {
+    for (index, scenario) in scenarios::ALL.iter().enumerate() {
         let wanted = options.filter.as_deref();
         if wanted.is_some_and(|part| !scenario.name.contains(part)) {
             continue;
         }
+        let mut of_scenario = Vec::new();
         for kernel in scenario.kernels.iter().filter(|name| wanted_kernel(name)) {
             for cpus in scenario.cpus {
                 if options.cpus.is_none_or(|wanted| wanted == *cpus) {
-                    jobs.push(Job {
+                    of_scenario.push(Job {
                         scenario: scenario.name.to_owned(),
                         kernel: (*kernel).to_owned(),
                         cpus: *cpus,
@@ -182,6 +196,14 @@ fn jobs(options: &Options) -> Vec<Job> {
                 }
             }
         }
+        // The simplest scenario, which shows that a kernel works at all, runs everywhere; the others take turns.
+        if options.sample && index > 0 {
+            let fewest = of_scenario.iter().map(|job| job.cpus).min();
+            of_scenario.retain(|job| Some(job.cpus) == fewest);
+            let turn = index % of_scenario.len().max(1);
+            of_scenario = of_scenario.into_iter().skip(turn).take(1).collect();
+        }
+        jobs.extend(of_scenario);
     }
     jobs
 }
@@ -284,6 +306,10 @@ mod tests {
         });
         assert_eq!(some.len(), 1);
         assert_eq!(some[0].to_string(), "boot-6.1-2");
+        let sample = jobs(&Options::sample());
+        let boots = sample.iter().filter(|job| job.scenario == "boot");
+        assert_eq!(boots.count(), 4);
+        assert_eq!(sample.len(), scenarios::ALL.len() + 3);
         let none = jobs(&Options {
             kernel: Some("6".to_owned()),
             ..Options::default()
