@@ -7,6 +7,7 @@ mod disk;
 mod disk_discard;
 mod disk_hot;
 mod heartbeat;
+mod screen;
 mod shutdown;
 mod sub_channels;
 
@@ -17,6 +18,7 @@ pub const ALL: &[Scenario] = &[
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,
     sub_channels::SCENARIO,
+    screen::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
 ];
