@@ -10,10 +10,12 @@
 //! [`scenarios::ALL`].
 
 pub mod context;
+pub mod draw;
 pub mod guest;
 pub mod kernel_log;
 pub mod machine;
 pub mod plan;
+pub mod rfb;
 pub mod scenario;
 pub mod scenarios;
 pub mod shell;

@@ -1,4 +1,5 @@
-//! `linux-guest-tests PLAN`: runs the plan's jobs and tells what becomes of each.
+//! `linux-guest-tests PLAN`: runs the plan's jobs and tells what becomes of each. In a guest, `linux-guest-tests --draw`
+//! draws a picture, see [`linux_guest_tests::draw`].
 //!
 //! The exit status is 0 when all jobs were run, whatever their outcome, 1 when the plan makes no sense.
 
@@ -16,7 +17,19 @@ use linux_guest_tests::scenarios;
 const LAST_LINES: usize = 40;
 
 fn main() -> ExitCode {
-    let Some(path) = std::env::args_os().nth(1) else {
+    let mut words = std::env::args_os().skip(1);
+    let first = words.next();
+    if first.as_ref().is_some_and(|word| word == "--draw") {
+        let words: Vec<_> = words.collect();
+        return match linux_guest_tests::draw::draw(&words) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("linux-guest-tests: cannot draw: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let Some(path) = first else {
         eprintln!("usage: linux-guest-tests PLAN");
         return ExitCode::FAILURE;
     };

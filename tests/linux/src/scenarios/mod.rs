@@ -18,6 +18,7 @@ mod network_backend_death;
 mod network_tap;
 mod network_tools;
 mod restart;
+mod screen;
 mod shutdown;
 mod sub_channels;
 mod time_sync;
@@ -33,6 +34,7 @@ pub const ALL: &[Scenario] = &[
     network::SCENARIO,
     network_tap::SCENARIO,
     network_backend_death::SCENARIO,
+    screen::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
     kvp::SCENARIO,
