@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use vm_superio::serial::SerialEvents;
+use vm_superio::serial::{Error as SerialError, SerialEvents};
 use vm_superio::{Serial, Trigger};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -81,9 +81,69 @@ impl SerialEvents for Events {
 
 type Device = Serial<Line, Events, SharedOutput>;
 
+// Offsets of registers, and bits in them.
+const INTERRUPT_ENABLE: u8 = 1;
+const INTERRUPT_IDENTIFICATION: u8 = 2;
+const LINE_CONTROL: u8 = 3;
+const LINE_STATUS: u8 = 5;
+const RECEIVE_INTERRUPT: u8 = 1;
+const NO_INTERRUPT: u8 = 1;
+const IDENTIFICATION: u8 = 0xF;
+const DATA_AVAILABLE: u8 = 4;
+const DIVISOR_LATCH: u8 = 0x80;
+const DATA_READY: u8 = 1;
+
+/// The device, and what it does not do by itself: on a real port, input that came while its interrupt was disabled
+/// interrupts as soon as it is enabled. Drivers count on that when they have throttled their input for a while.
+struct Registers {
+    device: Device,
+    divisor_latch: bool,
+    receive_interrupt: bool,
+}
+
+impl Registers {
+    fn new(device: Device) -> Self {
+        Self {
+            device,
+            divisor_latch: false,
+            receive_interrupt: false,
+        }
+    }
+
+    /// Whether input that nobody has read calls for an interrupt.
+    fn input_interrupts(&mut self) -> bool {
+        self.receive_interrupt && self.device.read(LINE_STATUS) & DATA_READY != 0
+    }
+
+    fn read(&mut self, offset: u8) -> u8 {
+        let value = self.device.read(offset);
+        let idle = offset == INTERRUPT_IDENTIFICATION && value & NO_INTERRUPT != 0;
+        if idle && self.input_interrupts() {
+            value & !IDENTIFICATION | DATA_AVAILABLE
+        } else {
+            value
+        }
+    }
+
+    /// Writes a register; whether the line has to be raised beyond what the device does.
+    fn write(&mut self, offset: u8, value: u8) -> (bool, Result<(), SerialError<io::Error>>) {
+        let result = self.device.write(offset, value);
+        match offset {
+            LINE_CONTROL => self.divisor_latch = value & DIVISOR_LATCH != 0,
+            INTERRUPT_ENABLE if !self.divisor_latch => {
+                let before = self.receive_interrupt;
+                self.receive_interrupt = value & RECEIVE_INTERRUPT != 0;
+                return (!before && self.input_interrupts(), result);
+            }
+            _ => {}
+        }
+        (false, result)
+    }
+}
+
 /// A 16550 whose transmitter is always ready.
 pub struct SerialPort {
-    device: Mutex<Device>,
+    device: Mutex<Registers>,
     room: Arc<Room>,
     output: SharedOutput,
     line: Option<Arc<EventFd>>,
@@ -96,7 +156,7 @@ impl SerialPort {
         let output = SharedOutput(Arc::new(Mutex::new(output)));
         let (line, room) = (interrupt.map(Arc::new), Arc::default());
         Self {
-            device: Mutex::new(device(&line, &room, &output)),
+            device: Mutex::new(Registers::new(device(&line, &room, &output))),
             room,
             output,
             line,
@@ -105,7 +165,7 @@ impl SerialPort {
 
     /// The machine was reset: registers as at power-on, input that the guest has not read is gone.
     pub fn reset(&self) {
-        *self.lock() = device(&self.line, &self.room, &self.output);
+        *self.lock() = Registers::new(device(&self.line, &self.room, &self.output));
         self.room.announce();
     }
 
@@ -118,14 +178,18 @@ impl SerialPort {
     ///
     /// An output that fails loses its bytes: the guest's serial line is not connected then.
     pub fn write(&self, offset: u8, value: u8) {
-        if let Err(error) = self.lock().write(offset, value) {
+        let (raise, result) = self.lock().write(offset, value);
+        if let Err(error) = result {
             tracing::debug!(%error, "serial output is lost");
+        }
+        if raise && let Err(error) = Line(self.line.clone()).trigger() {
+            tracing::debug!(%error, "the serial port's interrupt is lost");
         }
     }
 
     /// Gives the guest bytes to read; returns how many its receive buffer had room for.
     pub fn receive(&self, bytes: &[u8]) -> usize {
-        let mut device = self.lock();
+        let device = &mut self.lock().device;
         let room = device.fifo_capacity().min(bytes.len());
         if room == 0 {
             return 0;
@@ -159,7 +223,7 @@ impl SerialPort {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Device> {
+    fn lock(&self) -> MutexGuard<'_, Registers> {
         // A panicking output leaves the registers as they are: still those of a 16550.
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,9 +239,6 @@ mod tests {
     use crate::serial::Capture;
 
     const DATA: u8 = 0;
-    const INTERRUPT_ENABLE: u8 = 1;
-    const LINE_STATUS: u8 = 5;
-    const DATA_READY: u8 = 1;
 
     #[test]
     fn the_transmitter_is_always_ready_and_sends_bytes_on() {
@@ -188,6 +249,31 @@ mod tests {
             port.write(DATA, byte);
         }
         assert_eq!(capture.text(), "hello");
+    }
+
+    #[test]
+    fn input_that_came_while_its_interrupt_was_disabled_interrupts_when_it_is_enabled() {
+        let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
+        let port = SerialPort::new(Box::new(io::sink()), Some(line.try_clone().unwrap()));
+        port.write(INTERRUPT_ENABLE, 1);
+        port.write(INTERRUPT_ENABLE, 0);
+        assert_eq!(port.receive(b"x"), 1);
+        assert!(line.read().is_err(), "not enabled");
+        assert_eq!(port.read(INTERRUPT_IDENTIFICATION) & IDENTIFICATION, 1);
+        // The divisor's upper half lies at the same place.
+        port.write(LINE_CONTROL, DIVISOR_LATCH);
+        port.write(INTERRUPT_ENABLE, 1);
+        assert!(line.read().is_err(), "a divisor");
+        port.write(LINE_CONTROL, 0);
+        port.write(INTERRUPT_ENABLE, 1);
+        assert!(line.read().is_ok());
+        // As long as the input is there, whatever else has been looked at.
+        for _ in 0..2 {
+            let identification = port.read(INTERRUPT_IDENTIFICATION) & IDENTIFICATION;
+            assert_eq!(identification, DATA_AVAILABLE);
+        }
+        assert_eq!(port.read(DATA), b'x');
+        assert_eq!(port.read(INTERRUPT_IDENTIFICATION) & IDENTIFICATION, 1);
     }
 
     #[test]
