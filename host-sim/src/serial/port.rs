@@ -316,6 +316,20 @@ mod tests {
     }
 
     #[test]
+    fn the_interrupt_is_pending_until_all_is_read() {
+        let port = SerialPort::new(Box::new(io::sink()), None);
+        let pending = || port.read(INTERRUPT_IDENTIFICATION) & IDENTIFICATION;
+        assert_eq!(port.receive(b"abc"), 3);
+        assert_eq!(pending(), NO_INTERRUPT);
+        port.write(INTERRUPT_ENABLE, RECEIVE_INTERRUPT);
+        for byte in *b"abc" {
+            assert_eq!(pending(), DATA_AVAILABLE);
+            assert_eq!(port.read(DATA), byte);
+        }
+        assert_eq!(pending(), NO_INTERRUPT);
+    }
+
+    #[test]
     fn input_is_read_back_and_raises_the_interrupt() {
         let line = EventFd::new(libc::EFD_NONBLOCK).unwrap();
         let port = SerialPort::new(Box::new(io::sink()), Some(line.try_clone().unwrap()));
