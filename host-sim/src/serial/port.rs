@@ -11,28 +11,6 @@ use vmm_sys_util::eventfd::EventFd;
 /// Number of I/O ports of a 16550.
 pub const PORT_COUNT: u16 = 8;
 
-/// The register of enabled interrupts, where the divisor is not in its place.
-const INTERRUPT_ENABLE: u8 = 1;
-/// The register that tells which interrupt is pending, when it is read.
-const INTERRUPT_IDENTIFICATION: u8 = 2;
-/// The register with [`DIVISOR_ACCESS`].
-const LINE_CONTROL: u8 = 3;
-/// The register with [`DATA_READY`].
-const LINE_STATUS: u8 = 5;
-
-/// The interrupt for received data, enabled.
-const ENABLE_RECEIVED: u8 = 1;
-/// No interrupt is pending.
-const NONE_PENDING: u8 = 1;
-/// The bits that name the pending interrupt.
-const PENDING: u8 = 0x0F;
-/// Received data, among [`PENDING`].
-const RECEIVED_PENDING: u8 = 4;
-/// The divisor is in the place of other registers.
-const DIVISOR_ACCESS: u8 = 0x80;
-/// There is something to read.
-const DATA_READY: u8 = 1;
-
 /// Where a port's output goes; standard output is one such place.
 pub type Output = Box<dyn Write + Send>;
 
@@ -115,8 +93,10 @@ const DATA_AVAILABLE: u8 = 4;
 const DIVISOR_LATCH: u8 = 0x80;
 const DATA_READY: u8 = 1;
 
-/// The device, and what it does not do by itself: on a real port, input that came while its interrupt was disabled
-/// interrupts as soon as it is enabled. Drivers count on that when they have throttled their input for a while.
+/// The device, and what it does not do by itself. On a real port, the interrupt for input is pending until all is read,
+/// and not only until the first byte is: a driver that reads so many bytes at a time would leave the others where they
+/// are. And input that came while the interrupt was disabled interrupts as soon as it is enabled, which drivers count on
+/// that have throttled their input for a while.
 struct Registers {
     device: Device,
     divisor_latch: bool,
@@ -193,15 +173,7 @@ impl SerialPort {
 
     /// The guest reads the register at `offset`, 0 to 7.
     pub fn read(&self, offset: u8) -> u8 {
-        let mut device = self.lock();
-        let value = device.read(offset);
-        if offset == INTERRUPT_IDENTIFICATION
-            && value & NONE_PENDING != 0
-            && receives_more(&mut device)
-        {
-            return value & !PENDING | RECEIVED_PENDING;
-        }
-        value
+        self.lock().read(offset)
     }
 
     /// The guest writes the register at `offset`, 0 to 7.
@@ -257,15 +229,6 @@ impl SerialPort {
         // A panicking output leaves the registers as they are: still those of a 16550.
         self.device.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the guest wants to know of received data and has not read all of it. A 16550 has the interrupt pending until
-/// then; the device model takes it back with the first byte read, and a driver that reads so many bytes at a time
-/// would leave the others where they are.
-fn receives_more(device: &mut Device) -> bool {
-    device.read(LINE_CONTROL) & DIVISOR_ACCESS == 0
-        && device.read(INTERRUPT_ENABLE) & ENABLE_RECEIVED != 0
-        && device.read(LINE_STATUS) & DATA_READY != 0
 }
 
 fn device(line: &Option<Arc<EventFd>>, room: &Arc<Room>, output: &SharedOutput) -> Device {
@@ -338,20 +301,6 @@ mod tests {
         assert!(line.read().is_ok());
         assert_eq!([port.read(DATA), port.read(DATA)], *b"ok");
         assert!(port.receive(&[0; 1000]) < 1000);
-    }
-
-    #[test]
-    fn the_interrupt_is_pending_until_all_is_read() {
-        let port = SerialPort::new(Box::new(io::sink()), None);
-        let pending = || port.read(INTERRUPT_IDENTIFICATION) & PENDING;
-        assert_eq!(port.receive(b"abc"), 3);
-        assert_eq!(pending(), NONE_PENDING);
-        port.write(INTERRUPT_ENABLE, ENABLE_RECEIVED);
-        for byte in *b"abc" {
-            assert_eq!(pending(), RECEIVED_PENDING);
-            assert_eq!(port.read(DATA), byte);
-        }
-        assert_eq!(pending(), NONE_PENDING);
     }
 
     #[test]
