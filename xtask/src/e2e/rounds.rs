@@ -8,9 +8,12 @@ use crate::run::Error;
 /// How often the outer machine may fail to start, in a row.
 const STARTS: u32 = 2;
 
+/// How often a job may fail under emulation before that counts.
+const TRIES: usize = 3;
+
 /// Runs attempts until each job has its outcome. Where an emulated processor is in between (`is_emulated`), a job that
-/// fails is tried once more, after all others, and its report says so and why: such a processor hangs, or does what
-/// none may, in one of some hundreds of runs. A second failure counts.
+/// fails is tried again, after all others, at most [`TRIES`] times, and its report says so and why: such a processor
+/// now and then hangs, or does what none may. The last failure counts.
 ///
 /// # Errors
 /// Those of `attempt`, which could not even begin.
@@ -32,16 +35,18 @@ pub(crate) fn run(
         let interrupted = done.interrupted.map(|job| failed(job, &reason));
         for mut report in done.reports.into_iter().chain(interrupted) {
             jobs.retain(|job| *job != report.job);
-            let before = tried.iter().find(|(job, _)| *job == report.job);
-            match (&report.outcome, before) {
-                (Outcome::Failed(reason), None) if is_emulated => {
-                    tried.push((report.job.clone(), reason.clone()));
-                    jobs.push(report.job);
-                    continue;
-                }
-                (_, Some((_, reason))) => report.notes.push(format!("second try: {reason}")),
-                _ => {}
+            let before = tried.iter().filter(|(job, _)| *job == report.job);
+            let before: Vec<_> = before.map(|(_, reason)| reason.clone()).collect();
+            if let Outcome::Failed(reason) = &report.outcome
+                && is_emulated
+                && before.len() + 1 < TRIES
+            {
+                tried.push((report.job.clone(), reason.clone()));
+                jobs.push(report.job);
+                continue;
             }
+            let notes = before.iter().map(|reason| format!("tried again: {reason}"));
+            report.notes.extend(notes);
             reports.push(report);
         }
         if idle_starts >= STARTS || (nothing && !is_emulated) {
@@ -109,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hang_is_tried_once_more_and_told() {
+    fn a_hang_is_tried_again_and_told() {
         let attempts = vec![
             hang(vec![passed("a")], Some("b")),
             whole(vec![passed("b"), passed("c")]),
@@ -122,7 +127,7 @@ mod tests {
                 .all(|report| report.outcome == Outcome::Passed)
         );
         let again = reports.iter().find(|report| report.job == job("b"));
-        let note = "second try: the whole run stopped: it hangs";
+        let note = "tried again: the whole run stopped: it hangs";
         assert_eq!(again.unwrap().notes, [note]);
         assert_eq!(
             reports
@@ -141,25 +146,30 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_under_emulation_is_tried_once_more_and_told() {
+    fn a_failure_under_emulation_is_tried_again_and_told() {
         let attempts = vec![
             whole(vec![refused("a"), passed("b")]),
             whole(vec![passed("a")]),
         ];
         let (reports, count) = play(&["a", "b"], true, attempts);
         assert_eq!((reports.len(), count), (2, 2));
-        assert_eq!(reports[1].notes, ["second try: it says no"]);
-        let attempts = vec![whole(vec![refused("a")]), whole(vec![refused("a")])];
-        let (reports, _) = play(&["a"], true, attempts);
+        assert_eq!(reports[1].notes, ["tried again: it says no"]);
+        let attempts = (0..TRIES).map(|_| whole(vec![refused("a")])).collect();
+        let (reports, count) = play(&["a"], true, attempts);
         assert!(matches!(reports[0].outcome, Outcome::Failed(_)));
+        assert_eq!((reports[0].notes.len(), count), (TRIES - 1, TRIES));
         let (reports, count) = play(&["a"], false, vec![whole(vec![refused("a")])]);
         assert!(matches!(reports[0].outcome, Outcome::Failed(_)));
         assert_eq!(count, 1);
     }
 
     #[test]
-    fn the_second_hang_of_a_job_is_a_failure_and_the_rest_goes_on() {
-        let attempts = vec![hang(vec![], Some("a")), hang(vec![passed("b")], Some("a"))];
+    fn the_last_hang_of_a_job_is_a_failure_and_the_rest_goes_on() {
+        let attempts = vec![
+            hang(vec![], Some("a")),
+            hang(vec![passed("b")], Some("a")),
+            hang(vec![], Some("a")),
+        ];
         let (reports, _) = play(&["a", "b"], true, attempts);
         assert_eq!(reports[0].outcome, Outcome::Passed);
         assert!(matches!(reports[1].outcome, Outcome::Failed(_)));
