@@ -5,8 +5,12 @@ use crate::scenario::Scenario;
 mod boot;
 mod disk;
 mod disk_discard;
+mod disk_fault;
+mod disk_formats;
 mod disk_hot;
+mod disk_unclean;
 mod heartbeat;
+mod input;
 mod screen;
 mod shutdown;
 mod sub_channels;
@@ -17,8 +21,12 @@ pub const ALL: &[Scenario] = &[
     disk::SCENARIO,
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,
+    disk_formats::SCENARIO,
+    disk_unclean::SCENARIO,
+    disk_fault::SCENARIO,
     sub_channels::SCENARIO,
     screen::SCENARIO,
+    input::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
 ];
