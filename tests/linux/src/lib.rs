@@ -12,6 +12,7 @@
 pub mod context;
 pub mod draw;
 pub mod guest;
+pub mod iso9660;
 pub mod kernel_log;
 pub mod machine;
 pub mod plan;

@@ -8,10 +8,14 @@ mod crash;
 mod daemons;
 mod disk;
 mod disk_discard;
+mod disk_fault;
+mod disk_formats;
 mod disk_hot;
+mod disk_unclean;
 mod file_copy;
 mod heartbeat;
 mod host_version;
+mod input;
 mod kvp;
 mod network;
 mod network_backend_death;
@@ -30,11 +34,15 @@ pub const ALL: &[Scenario] = &[
     disk::SCENARIO,
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,
+    disk_formats::SCENARIO,
+    disk_unclean::SCENARIO,
+    disk_fault::SCENARIO,
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
     network_backend_death::SCENARIO,
     screen::SCENARIO,
+    input::SCENARIO,
     heartbeat::SCENARIO,
     shutdown::SCENARIO,
     kvp::SCENARIO,
