@@ -5,6 +5,7 @@ mod disk_support;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use disk_support::*;
 use host_sim::disk::vhd::{CreateOptions, Kind, VhdError, create_file};
@@ -19,14 +20,20 @@ fn raw(read_only: bool) -> OpenOptions {
 }
 
 /// A loop device that goes when it is closed.
+///
+/// There is one at a time: another test that starts `losetup` would for a moment hold a copy of this test's exclusive
+/// open of its device.
 struct LoopDevice {
     path: PathBuf,
     _open: File,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl LoopDevice {
     /// `None`, after saying so, where they can't be had.
     fn new(image: &Path, sector: u32) -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let losetup = |arguments: &[&str]| {
             let output = Command::new("losetup").args(arguments).output().ok()?;
             let name = String::from_utf8(output.stdout).ok()?;
@@ -41,6 +48,7 @@ impl LoopDevice {
             Some(Self {
                 path,
                 _open: open.ok()?,
+                _alone: alone,
             })
         });
         if device.is_none() {

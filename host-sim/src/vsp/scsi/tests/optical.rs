@@ -38,6 +38,11 @@ fn loaded() -> OpticalDrive {
 }
 
 fn ask(drive: &OpticalDrive, command: &[u8], room: usize) -> Result<Vec<u8>, (u8, u8, u8)> {
+    attempt(drive, command, room).map_err(triple)
+}
+
+/// As [`ask`], where the command may also end without sense data: a READ of more than there is room for.
+fn attempt(drive: &OpticalDrive, command: &[u8], room: usize) -> Result<Vec<u8>, Outcome> {
     const UNTOUCHED: u8 = 0xE5;
     let mut buffer = vec![UNTOUCHED; room];
     let slices = [VolatileSlice::from(buffer.as_mut_slice())];
@@ -49,7 +54,7 @@ fn ask(drive: &OpticalDrive, command: &[u8], room: usize) -> Result<Vec<u8>, (u8
     if outcome.is_good() {
         Ok(buffer)
     } else {
-        Err(triple(outcome))
+        Err(outcome)
     }
 }
 

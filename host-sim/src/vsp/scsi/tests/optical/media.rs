@@ -236,7 +236,7 @@ proptest::proptest! {
             }
             if command[0] == 0x55 || command[0] == 0xB6 {
                 let _ = send(&drive, &command, &vec![0; room]);
-            } else if let Ok(reply) = ask(&drive, &command, room) {
+            } else if let Ok(reply) = attempt(&drive, &command, room) {
                 assert!(reply.len() <= room);
             }
         }
