@@ -8,19 +8,22 @@ use crate::run;
 
 const SECTOR: u64 = 512;
 const MEBIBYTE: u64 = 1 << 20;
-/// "Basic data" partition type, which every system mounts.
-const PARTITION_OFFSET: u64 = MEBIBYTE;
-/// Space kept at the end of the disk for the backup table, rounded to a whole MiB.
-const TAIL: u64 = MEBIBYTE;
+
+/// Where a partition begins, and how much is kept for the backup table at the disk's end: whole MiB as is usual, and
+/// less on disks that have only a few.
+const fn margin(mebibytes: u64) -> u64 {
+    if mebibytes < 4 { 64 << 10 } else { MEBIBYTE }
+}
 
 /// Creates the image at `path`, `mebibytes` MiB long. Files of the project's own tree fill the FAT
 /// file system up to a quarter of the disk, so the bytes are real and differ between blocks.
 pub(crate) fn create(path: &Path, mebibytes: u64) -> io::Result<()> {
-    if mebibytes < 4 {
+    if mebibytes < 2 {
         return Err(io::Error::other(format!(
-            "a disk of {mebibytes} MiB is too small; 4 is the least"
+            "a disk of {mebibytes} MiB is too small; 2 is the least"
         )));
     }
+    let margin = margin(mebibytes);
     let size = mebibytes * MEBIBYTE;
     let file = OpenOptions::new()
         .read(true)
@@ -29,12 +32,12 @@ pub(crate) fn create(path: &Path, mebibytes: u64) -> io::Result<()> {
         .truncate(true)
         .open(path)?;
     file.set_len(size)?;
-    write_partition_table(&file, size)?;
+    let length = size - 2 * margin;
+    write_partition_table(&file, margin, length)?;
 
-    let length = size - PARTITION_OFFSET - TAIL;
     let mut partition = Partition {
         file,
-        start: PARTITION_OFFSET,
+        start: margin,
         length,
         position: 0,
     };
@@ -49,7 +52,8 @@ pub(crate) fn create(path: &Path, mebibytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn write_partition_table(file: &File, size: u64) -> io::Result<()> {
+fn write_partition_table(file: &File, start: u64, length: u64) -> io::Result<()> {
+    let size = file.metadata()?.len();
     let protective = u32::try_from(size / SECTOR - 1).unwrap_or(u32::MAX);
     gpt::mbr::ProtectiveMBR::with_lb_size(protective)
         .overwrite_lba0(&mut &*file)
@@ -62,10 +66,10 @@ fn write_partition_table(file: &File, size: u64) -> io::Result<()> {
         .map_err(|error| io::Error::other(error.to_string()))?;
     disk.add_partition(
         "viridian",
-        size - PARTITION_OFFSET - TAIL,
+        length,
         gpt::partition_types::BASIC,
         0,
-        Some(PARTITION_OFFSET / SECTOR),
+        Some(start / SECTOR),
     )
     .map_err(|error| io::Error::other(error.to_string()))?;
     disk.write()
