@@ -43,6 +43,9 @@ const SAMPLE: [(&str, &str, u32); 10] = [
     ("file-copy", "6.1", 1),
 ];
 
+/// How often a scenario is tried where the processor is emulated.
+const EMULATED_TRIES: u32 = 3;
+
 /// What to run, and where.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
@@ -66,6 +69,9 @@ pub(crate) struct Options {
     /// Run only what `cargo xtask test` runs
     #[arg(long)]
     sample: bool,
+    /// How often a scenario may be tried until it passes; by default 3 where the processor is emulated, otherwise 1
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
+    tries: Option<u32>,
     /// List the scenarios and run nothing
     #[arg(long)]
     list: bool,
@@ -167,7 +173,10 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
     };
     let mut tell = |report: &Report, lines: &[String]| progress(report, lines);
     let is_emulated = place.nested.is_some();
-    let reports = rounds::run(jobs, is_emulated, &mut |jobs| {
+    let tries = options
+        .tries
+        .unwrap_or(if is_emulated { EMULATED_TRIES } else { 1 });
+    let reports = rounds::run(jobs, is_emulated, tries as usize, &mut |jobs| {
         place.attempt(jobs, &mut tell)
     })?;
     summary(&reports, &place)

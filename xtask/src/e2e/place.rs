@@ -182,6 +182,9 @@ impl Place<'_> {
         tell: &mut dyn FnMut(&Report, &[String]),
     ) -> Result<Attempt, Error> {
         std::fs::create_dir_all(self.logs())?;
+        for job in jobs {
+            set_aside(&self.logs().join(job.to_string()))?;
+        }
         match &self.nested {
             None => self.attempt_here(jobs, tell),
             Some(nested) => self.attempt_nested(nested, jobs, tell),
@@ -279,6 +282,16 @@ impl Place<'_> {
     fn runner_log(&self) -> PathBuf {
         self.folder.join("runner.log")
     }
+}
+
+/// Gives the logs of an earlier try a name of their own.
+fn set_aside(folder: &Path) -> Result<(), Error> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let name = |number: u32| PathBuf::from(format!("{}.try-{number}", folder.display()));
+    let number = (1..).find(|&number| !name(number).exists());
+    Ok(std::fs::rename(folder, name(number.unwrap_or(1)))?)
 }
 
 fn image_name(kernel: &Kernel) -> String {

@@ -8,18 +8,16 @@ use crate::run::Error;
 /// How often the outer machine may fail to start, in a row.
 const STARTS: u32 = 2;
 
-/// How often a job may fail under emulation before that counts.
-const TRIES: usize = 3;
-
-/// Runs attempts until each job has its outcome. Where an emulated processor is in between (`is_emulated`), a job that
-/// fails is tried again, after all others, at most [`TRIES`] times, and its report says so and why: such a processor
-/// now and then hangs, or does what none may. The last failure counts.
+/// Runs attempts until each job has its outcome. A job that fails is tried again, after all others, at most `tries`
+/// times in all, and its report says so and why: an emulated processor (`is_emulated`) now and then hangs, or does what
+/// none may. The last failure counts.
 ///
 /// # Errors
 /// Those of `attempt`, which could not even begin.
 pub(crate) fn run(
     mut jobs: Vec<Job>,
     is_emulated: bool,
+    tries: usize,
     attempt: &mut dyn FnMut(&[Job]) -> Result<Attempt, Error>,
 ) -> Result<Vec<Report>, Error> {
     let mut reports = Vec::new();
@@ -38,8 +36,7 @@ pub(crate) fn run(
             let before = tried.iter().filter(|(job, _)| *job == report.job);
             let before: Vec<_> = before.map(|(_, reason)| reason.clone()).collect();
             if let Outcome::Failed(reason) = &report.outcome
-                && is_emulated
-                && before.len() + 1 < TRIES
+                && before.len() + 1 < tries
             {
                 tried.push((report.job.clone(), reason.clone()));
                 jobs.push(report.job);
@@ -69,6 +66,8 @@ fn failed(job: Job, reason: &str) -> Report {
 mod tests {
     use super::*;
 
+    const TRIES: usize = 3;
+
     fn job(name: &str) -> Job {
         Job {
             scenario: name.to_owned(),
@@ -91,10 +90,15 @@ mod tests {
         let jobs = names.iter().map(|name| job(name)).collect();
         let mut attempts = attempts.into_iter();
         let mut count = 0;
-        let reports = run(jobs, may_hang, &mut |_| {
-            count += 1;
-            attempts.next().ok_or_else(|| Error::new("one too many"))
-        });
+        let reports = run(
+            jobs,
+            may_hang,
+            if may_hang { TRIES } else { 1 },
+            &mut |_| {
+                count += 1;
+                attempts.next().ok_or_else(|| Error::new("one too many"))
+            },
+        );
         (reports.unwrap(), count)
     }
 
