@@ -141,10 +141,11 @@ fn optical_drive(guest: &mut Guest, second: &Path) -> Result<(), Trouble> {
     })
 }
 
-/// What the disks call themselves, by LUN.
+/// What the disks call themselves, by LUN. The drive's INQUIRY claims no version of SCSI, and Linux asks such a device
+/// for no identity.
 fn identities(guest: &mut Guest) -> Result<Vec<String>, Trouble> {
     let mut identities = Vec::new();
-    for lun in [IDE, LARGE_SECTORS, VHD, DRIVE] {
+    for lun in [IDE, LARGE_SECTORS, VHD] {
         let disk = guest.disk(lun)?;
         let identity = guest.sh(&format!("cat /sys/block/{disk}/device/wwid"))?;
         ensure(
