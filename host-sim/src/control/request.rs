@@ -156,6 +156,10 @@ mod tests {
             "mouse --x 100 --y 32767 --buttons left,right --wheel=-1",
             r#"{"verb":"mouse","x":100,"y":32767,"buttons":["left","right"],"wheel":-1}"#,
         ),
+        (
+            "mouse --buttons",
+            r#"{"verb":"mouse","buttons":[],"wheel":0}"#,
+        ),
         ("inspect", r#"{"verb":"inspect"}"#),
         ("power-button", r#"{"verb":"power-button"}"#),
         ("reset", r#"{"verb":"reset"}"#),

@@ -152,8 +152,8 @@ pub struct MouseRequest {
     /// Place from the upper edge (0) to the lower one (32767)
     #[arg(long)]
     pub y: Option<u16>,
-    /// Buttons that are down from now on: left, right, middle, fourth, fifth
-    #[arg(long, value_delimiter = ',')]
+    /// Buttons that are down from now on: left, right, middle, fourth, fifth; none without a value
+    #[arg(long, value_delimiter = ',', num_args = 0..=1)]
     pub buttons: Option<Vec<Button>>,
     /// Notches to turn the wheel, away from the user if positive
     #[arg(long, default_value_t = 0, allow_hyphen_values = true)]

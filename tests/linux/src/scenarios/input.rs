@@ -90,7 +90,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
             &["--buttons", "middle"],
             &[(KEY, LEFT, 0), (KEY, RIGHT, 0), (KEY, MIDDLE, 1)],
         ),
-        (&["--buttons", ""], &[(KEY, MIDDLE, 0)]),
+        (&["--buttons"], &[(KEY, MIDDLE, 0)]),
         (&["--wheel", "2"], &[(RELATIVE, WHEEL, 2)]),
         (&["--wheel", "-1"], &[(RELATIVE, WHEEL, -1)]),
     ] {
