@@ -15,7 +15,7 @@ use host_sim::vsp::network::testing::{Guest, Shape};
 use network_support::{options, own};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
-use smoltcp::socket::tcp::{Socket, SocketBuffer};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::wire::{
     DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     EthernetRepr, HardwareAddress, IpAddress, IpCidr, IpProtocol, Ipv4Packet, Ipv4Repr, UdpPacket,
@@ -252,6 +252,43 @@ fn streams_with_checksum_offload() {
 #[test]
 fn streams_without_offloads() {
     moves(Version::V2, false);
+}
+
+/// The end that closes first remembers the connection for a while. That must not keep the next ones out.
+#[test]
+fn connections_that_the_host_closes_first_do_not_keep_others_out() {
+    let mut machine = Machine::new(Version::V6_1, false);
+    for round in 0..40 {
+        let context = machine.interface.context();
+        machine
+            .sockets
+            .get_mut::<Socket<'_>>(machine.socket)
+            .connect(
+                context,
+                (IpAddress::Ipv4(HOST), SOURCE_PORT),
+                50_000 + round,
+            )
+            .unwrap();
+        let (mut asked, mut received) = (false, 0);
+        loop {
+            let state = machine.turn(|socket| {
+                if socket.may_send() && !asked {
+                    asked = socket.send_slice(b"1000\n").is_ok();
+                }
+                while socket.can_recv() {
+                    received += socket.recv(|data| (data.len(), data.len())).unwrap();
+                }
+                if socket.state() == State::CloseWait {
+                    socket.close();
+                }
+                socket.state()
+            });
+            if state == State::Closed {
+                break;
+            }
+        }
+        assert_eq!(received, 1000, "connection {round}");
+    }
 }
 
 #[test]

@@ -47,6 +47,14 @@ impl Counters {
     }
 }
 
+fn socket() -> Socket<'static> {
+    let buffer = || SocketBuffer::new(vec![0; BUFFER]);
+    let mut socket = Socket::new(buffer(), buffer());
+    socket.set_timeout(Some(smoltcp::time::Duration::from_millis(TIMEOUT)));
+    socket.set_nagle_enabled(false);
+    socket
+}
+
 struct Served {
     handle: SocketHandle,
     kind: Kind,
@@ -95,12 +103,8 @@ impl Stack {
         let mut served = Vec::new();
         for kind in [Kind::Echo, Kind::Discard, Kind::Source] {
             for _ in 0..SOCKETS {
-                let buffer = || SocketBuffer::new(vec![0; BUFFER]);
-                let mut socket = Socket::new(buffer(), buffer());
-                socket.set_timeout(Some(smoltcp::time::Duration::from_millis(TIMEOUT)));
-                socket.set_nagle_enabled(false);
                 served.push(Served {
-                    handle: sockets.add(socket),
+                    handle: sockets.add(socket()),
                     kind,
                     session: None,
                 });
@@ -131,6 +135,7 @@ impl Stack {
     }
 
     fn serve(&mut self) {
+        self.forget();
         for served in &mut self.served {
             let socket = self.sockets.get_mut::<Socket<'_>>(served.handle);
             if socket.state() == State::Closed {
@@ -155,6 +160,22 @@ impl Stack {
             let add = |counter: &AtomicU64, count| counter.fetch_add(count, Ordering::Relaxed);
             add(&self.counters.bytes_read, moved.read);
             add(&self.counters.bytes_written, moved.written);
+        }
+    }
+
+    /// Connections that the guest has ended and that are only remembered, in case its last acknowledgement was lost, make
+    /// room where a service has no socket left for the next one.
+    fn forget(&mut self) {
+        for kind in [Kind::Echo, Kind::Discard, Kind::Source] {
+            let state = |served: &Served| self.sockets.get::<Socket<'_>>(served.handle).state();
+            let mut of_kind = self.served.iter().filter(|served| served.kind == kind);
+            let is_ready = |state| matches!(state, State::Closed | State::Listen);
+            if of_kind.clone().any(|served| is_ready(state(served))) {
+                continue;
+            }
+            if let Some(old) = of_kind.find(|served| state(served) == State::TimeWait) {
+                *self.sockets.get_mut::<Socket<'_>>(old.handle) = socket();
+            }
         }
     }
 }
