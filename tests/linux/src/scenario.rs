@@ -8,9 +8,6 @@ use crate::context::Context;
 /// Kernels of the flavour for virtual machines: small, with all Hyper-V drivers but `hyperv_drm`.
 pub const CLOUD: &[&str] = &["6.1", "6.12"];
 
-/// Kernels of the general flavour: the ones with DRM.
-pub const GENERIC: &[&str] = &["6.1-generic", "6.12-generic"];
-
 /// Something that a stock guest must be able to do.
 #[derive(Clone, Copy)]
 pub struct Scenario {

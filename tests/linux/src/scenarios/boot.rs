@@ -5,6 +5,9 @@ use std::time::Duration;
 use crate::context::Context;
 use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
 
+/// The kernels that other scenarios do not use: those of the general flavour, and a 32-bit one.
+const OTHERS: &[&str] = &["6.1-generic", "6.12-generic", "6.1-i386"];
+
 /// Boot to a shell.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "boot",
@@ -13,6 +16,15 @@ pub(super) const SCENARIO: Scenario = Scenario {
     cpus: &[1, 2],
     limit: Duration::from_secs(30),
     run,
+};
+
+/// The same with other kernels.
+pub(super) const OTHER_KERNELS: Scenario = Scenario {
+    name: "boot-others",
+    about: "the same with kernels of the general flavour and of 32 bits",
+    kernels: OTHERS,
+    cpus: &[1],
+    ..SCENARIO
 };
 
 fn run(context: &mut Context) -> Result<(), Trouble> {

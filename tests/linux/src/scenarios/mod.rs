@@ -31,6 +31,7 @@ mod vss;
 /// All scenarios, in the order in which they run.
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
+    boot::OTHER_KERNELS,
     disk::SCENARIO,
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,

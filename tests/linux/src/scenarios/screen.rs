@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use crate::context::Context;
 use crate::guest::Guest;
 use crate::rfb::RfbClient;
-use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
+use crate::scenario::{Scenario, Trouble, ensure};
 
 /// The frame buffer, as PNG and by VNC.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "screen",
     about: "a picture in the guest's frame buffer is the PNG's and the VNC client's, pixel for pixel, at two resolutions",
-    kernels: CLOUD,
+    kernels: &["6.1", "6.12", "6.12-generic"],
     cpus: &[1],
     limit: Duration::from_secs(60),
     run,
@@ -50,7 +50,9 @@ fn resolution(context: &mut Context, width: u32, height: u32) -> Result<(), Trou
         .machine()
         .disk(&image, &["ro"])
         .disk(&painter, &["ro"])
+        // For the frame buffer's driver, and for that of DRM, which kernels of the general flavour have.
         .word(&format!("video=hyperv_fb:{width}x{height}"))
+        .word(&format!("video=Virtual-1:{width}x{height}"))
         .arguments(["--screen", "--vnc", &format!("unix:{}", socket.display())]);
     machine.name = format!("screen-{width}");
     let mut guest = context.start(&machine)?;
