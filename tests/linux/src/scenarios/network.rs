@@ -58,9 +58,9 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     let queues = queues(&mut guest, &first, context.cpus())?;
     context.note(format!("packets of the queues: {queues}"));
     packets_agree(&mut guest, &first)?;
-    large_packets(&mut guest, &first)?;
-    link(&mut guest, &first)?;
-    second_adapter(&mut guest)?;
+    large_packets(&mut guest, &first).map_err(|trouble| trouble.during("MTU 9000"))?;
+    link(&mut guest, &first).map_err(|trouble| trouble.during("link down and up"))?;
+    second_adapter(&mut guest).map_err(|trouble| trouble.during("the second adapter"))?;
     ping(&mut guest, &first, PEER, 56)?;
     no_errors(&mut guest, &first, 0)
 }
@@ -197,10 +197,10 @@ fn large_packets(guest: &mut Guest, interface: &str) -> Result<(), Trouble> {
             format!("{frames} frames with {bytes} bytes were {direction}")
         })?;
     }
-    transfer(guest, 4).map_err(|trouble| trouble.during("MTU 9000"))?;
+    transfer(guest, 4)?;
     guest.sh(&format!("ip link set {interface} mtu 1500"))?;
     wait_for_carrier(guest, interface, true)?;
-    ping(guest, interface, PEER, 56)
+    ping(guest, interface, PEER, 56).map_err(|trouble| trouble.during("back at 1500"))
 }
 
 /// The cable goes out and comes back.

@@ -43,15 +43,16 @@ pub(super) fn interface(guest: &mut Guest, index: u64) -> Result<String, Trouble
     guest.sh(&format!("{find}; ip link set $name up; echo $name"))
 }
 
-/// Waits until an interface says that its link is up or down.
+/// Waits until an interface's link is up or down, for the guest's network stack too: that follows the driver up to
+/// some seconds later, and drops what is sent until then.
 pub(super) fn wait_for_carrier(
     guest: &mut Guest,
     interface: &str,
     is_up: bool,
 ) -> Result<(), Trouble> {
-    let state = u8::from(is_up);
+    let (carrier, state) = if is_up { (1, "UP") } else { (0, "DOWN") };
     guest.wait_until(&format!(
-        "[ \"$(cat /sys/class/net/{interface}/carrier)\" = {state} ]"
+        "[ \"$(cat /sys/class/net/{interface}/carrier)\" = {carrier} ] && ip link show {interface} | grep -q 'state {state} '"
     ))
 }
 
@@ -71,12 +72,19 @@ pub(super) fn ping(
     bytes: u32,
 ) -> Result<(), Trouble> {
     // The first one may have to wait for the neighbour's address.
-    let output = guest.sh(&format!(
-        "ping -q -c 3 -i 0.2 -W 10 -s {bytes} -I {interface} {target}"
+    let ping = format!("ping -q -c 3 -i 0.2 -W 10 -s {bytes} -I {interface} {target}");
+    let output = guest.run(&ping)?.stdout;
+    let output = String::from_utf8_lossy(&output);
+    if output.contains(" 0% packet loss") {
+        return Ok(());
+    }
+    let there = guest.sh(&format!(
+        "ip neigh; ethtool -S {interface} | grep -v ': 0$'; grep . /sys/class/net/{interface}/statistics/*"
     ))?;
-    ensure(output.contains(" 0% packet loss"), || {
-        format!("ping from {interface} to {target}: {output}")
-    })
+    let here = guest.ctl(&["nic", "list"])?;
+    Err(Trouble::failed(format!(
+        "ping from {interface} to {target}: {output}\nthe guest says: {there}\nthe host says: {here}"
+    )))
 }
 
 /// Whether the target answers a ping within two seconds.
