@@ -21,6 +21,7 @@ struct Count {
     failed: u64,
     ignored: u64,
     skipped: Vec<String>,
+    failures: Vec<String>,
     faults: FaultTable,
 }
 
@@ -29,6 +30,9 @@ impl Count {
     fn note(&mut self, lines: &[String]) {
         for line in lines {
             self.faults.note(line);
+            if let Some(name) = failed_test(line) {
+                self.failures.push(name.to_owned());
+            }
             if let Some(result) = line.strip_prefix("test result: ") {
                 self.passed += number_before(result, " passed");
                 self.failed += number_before(result, " failed");
@@ -58,6 +62,11 @@ impl Count {
             }
         }
     }
+}
+
+/// The test that this line says has failed.
+fn failed_test(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 fn number_before(text: &str, word: &str) -> u64 {
@@ -91,6 +100,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     );
     for skip in &count.skipped {
         println!("  {skip}");
+    }
+    for name in &count.failures {
+        println!("failed: {name}");
     }
     println!("time: {} s", started.elapsed().as_secs());
     println!(
@@ -204,6 +216,8 @@ mod tests {
         count.note(&[
             "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out"
                 .to_owned(),
+            "test a::b ... FAILED".to_owned(),
+            "test a::c ... ok".to_owned(),
             "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured".to_owned(),
             "skipped: kvm_boot: /dev/kvm is missing".to_owned(),
         ]);
@@ -216,6 +230,7 @@ mod tests {
             ),
             (15, 2, 1, 1)
         );
+        assert_eq!(count.failures, ["a::b"]);
     }
 
     /// What a test cannot do here it says in a line of its own, and then the harness counts it as passed.
