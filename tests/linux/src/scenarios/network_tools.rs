@@ -50,9 +50,10 @@ pub(super) fn wait_for_carrier(
     interface: &str,
     is_up: bool,
 ) -> Result<(), Trouble> {
-    let (carrier, state) = if is_up { (1, "UP") } else { (0, "DOWN") };
+    let state = if is_up { "up" } else { "down" };
+    // `ip` waits until the stack has done what follows from the state.
     guest.wait_until(&format!(
-        "[ \"$(cat /sys/class/net/{interface}/carrier)\" = {carrier} ] && ip link show {interface} | grep -q 'state {state} '"
+        "[ $(cat /sys/class/net/{interface}/operstate) = {state} ] && ip link show {interface} > /dev/null"
     ))
 }
 
