@@ -16,7 +16,7 @@ const FOLDER: &str = "qemu";
 /// Firmware of the machines that are measured, and what loads a kernel in them.
 const FIRMWARE: [&str; 6] = [
     "bios-256k.bin",
-    "qboot.rom",
+    "bios-microvm.bin",
     "kvmvapic.bin",
     "linuxboot.bin",
     "linuxboot_dma.bin",

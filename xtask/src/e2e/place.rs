@@ -20,9 +20,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The outer machine's disks: what it reads, and what it gives back.
 const PAYLOAD: &str = "payload";
+const LOG_DISK: &str = "log-disk";
+
 /// Where the outer machine has what it has read.
 pub(super) const PAYLOAD_FOLDER: &str = "/payload";
-const LOG_DISK: &str = "log-disk";
 
 /// What the outer machine can give back.
 const LOG_DISK_BYTES: u64 = 64 << 20;
