@@ -16,7 +16,7 @@ pub(super) fn run() -> Result<(), Error> {
 
 fn text(measured: &Measured) -> String {
     let place = if measured.nested {
-        "nested: in a machine whose processor QEMU emulates, so that only the rows' relation tells something"
+        "nested: in a machine whose processor QEMU emulates, so that times vary much and say little"
     } else {
         "direct: on this machine's KVM"
     };
