@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: our figures beside the stated ones, measured in one run on this machine.
 
+mod boot;
 mod instructions;
 mod rows;
 
@@ -14,7 +15,7 @@ use rows::{BENCHES, ROWS, Row};
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Only the rows whose benches have names that contain this
+    /// Only the rows whose benches have names that contain this; "boot" measures boots beside QEMU instead
     filter: Option<String>,
     /// Seconds of measurement for each row
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
@@ -23,6 +24,9 @@ pub(crate) struct Options {
 
 /// Benches print the signals of their rows in lines with these words.
 const SIGNALS: &str = " signals for ";
+
+/// What is measured not by criterion but by booting.
+const BOOT: &str = "boot";
 
 /// Criterion's estimate of one row, in nanoseconds an operation.
 #[derive(Clone, Copy)]
@@ -37,6 +41,9 @@ struct Figure {
 
 /// Runs criterion, then reads its estimates and prints the table.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
+    if options.filter.as_deref() == Some(BOOT) {
+        return boot::run();
+    }
     let begun = SystemTime::now();
     let mut signals = Vec::new();
     let mut busy = load();
@@ -75,6 +82,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
         "\nStorage rows of one thread are its processor time, all others time that passes. \"best\" is the mean of the \
          quickest of 100 samples."
     );
+    if options.filter.is_none() {
+        println!("\nBoot time and memory beside QEMU: `cargo xtask bench {BOOT}`.");
+    }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     if busy > 1.5 + processors as f64 {
         println!(

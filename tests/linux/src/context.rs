@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::guest::Guest;
 use crate::kernel_log;
 use crate::machine::{Files, Machine};
-use crate::plan::{Job, Kernel, Plan};
+use crate::plan::{Job, Kernel, Plan, Program};
 use crate::scenario::Trouble;
 use crate::watchdog::{self, Process, Watchdog};
 
@@ -26,6 +26,7 @@ pub struct Context {
     job: Job,
     kernel: Kernel,
     host_sim: PathBuf,
+    qemu: Option<Program>,
     slow: bool,
     logs: PathBuf,
     scratch: PathBuf,
@@ -55,6 +56,7 @@ impl Context {
             job: job.clone(),
             kernel: kernel.clone(),
             host_sim: plan.host_sim.clone(),
+            qemu: plan.qemu.clone(),
             slow: plan.slow,
             logs,
             scratch,
@@ -75,6 +77,24 @@ impl Context {
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// The `host-sim` program.
+    #[must_use]
+    pub fn host_program(&self) -> &Path {
+        &self.host_sim
+    }
+
+    /// A QEMU to measure beside it, if there is one.
+    #[must_use]
+    pub fn qemu(&self) -> Option<&Program> {
+        self.qemu.as_ref()
+    }
+
+    /// The file for what a program of this name prints.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs.join(format!("{name}.log"))
     }
 
     /// Whether guests run on an emulated processor. Use it to choose amounts of data, never what is checked.

@@ -9,6 +9,7 @@
 //! To add a scenario, write `src/scenarios/<name>.rs` with a `pub(super) const SCENARIO` and name it in
 //! [`scenarios::ALL`].
 
+pub mod boot_cost;
 pub mod context;
 pub mod draw;
 pub mod guest;
@@ -20,5 +21,6 @@ pub mod rfb;
 pub mod scenario;
 pub mod scenarios;
 pub mod shell;
+pub mod smaps;
 pub mod threads;
 pub mod watchdog;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ const MARK: &str = "@@ ";
 pub struct Plan {
     /// The `host-sim` program.
     pub host_sim: PathBuf,
+    /// A QEMU to measure beside it, if there is one.
+    pub qemu: Option<Program>,
     /// The kernels that the jobs name.
     pub kernels: Vec<Kernel>,
     /// What to run, in this order.
@@ -23,6 +26,27 @@ pub struct Plan {
     pub keep: bool,
     /// Whether guests run on an emulated processor, some ten times slower than on a real one.
     pub slow: bool,
+}
+
+/// How a program is started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its path, perhaps behind that of a dynamic loader, and the arguments that it always gets.
+    pub words: Vec<String>,
+    /// What is added to its environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Program {
+    /// The command that starts it, to be given more arguments.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut words = self.words.iter();
+        let mut command = Command::new(words.next().map_or("", String::as_str));
+        command.args(words);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
 }
 
 /// A kernel and its user space.

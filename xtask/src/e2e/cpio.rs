@@ -16,11 +16,12 @@ const LINK: u32 = 0o120_000;
 const KIND: u32 = 0o170_000;
 
 /// A file system's tree, to be packed. Everything belongs to root.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Tree {
     entries: BTreeMap<String, Entry>,
 }
 
+#[derive(Clone)]
 struct Entry {
     mode: u32,
     contents: Vec<u8>,
@@ -45,6 +46,20 @@ impl Tree {
     /// Adds a symbolic link, and the folders above it.
     pub(crate) fn link(&mut self, path: &str, target: &str) {
         self.insert(path, LINK | 0o777, target.into());
+    }
+
+    /// The same tree below a folder.
+    pub(crate) fn below(self, folder: &str) -> Self {
+        let mut tree = Self::default();
+        tree.add(self, folder);
+        tree
+    }
+
+    /// Adds all of another tree below a folder; the empty path is the root.
+    pub(crate) fn add(&mut self, other: Self, folder: &str) {
+        for (path, entry) in other.entries {
+            self.insert(&format!("{folder}/{path}"), entry.mode, entry.contents);
+        }
     }
 
     /// Whether the tree has something at a path.

@@ -49,6 +49,9 @@ const GUEST_FILES: [&str; 4] = [
 /// Names under which a program does something else.
 const GUEST_LINKS: [(&str, &str); 2] = [("sbin/mkfs.ext4", "mke2fs"), ("sbin/fsck.ext4", "e2fsck")];
 
+/// The init whose first line is waited for.
+const FIRST_LINE_INIT: &str = include_str!("first_line_init.sh");
+
 /// What the outer machine loads at once, and what after its snapshot.
 const OUTER_DRIVERS: [&str; 3] = ["kvm-amd", "tun", "virtio_pci"];
 const OUTER_LATE_DRIVERS: [&str; 1] = ["virtio_blk"];
@@ -76,6 +79,17 @@ pub(crate) fn guest(kernel: &Kernel) -> Result<Vec<u8>, Error> {
     for path in daemons(&kernel.user_space)? {
         add_program(&mut tree, &kernel.user_space, &path)?;
     }
+    tree.pack()
+}
+
+/// An initial file system whose init prints [`MARKER`](linux_guest_tests::boot_cost::MARKER) and sleeps.
+///
+/// # Errors
+/// Busybox is missing.
+pub(crate) fn first_line(kernel: &Kernel) -> Result<Vec<u8>, Error> {
+    let mut tree = Tree::default();
+    busybox(&mut tree, &kernel.user_space)?;
+    tree.file("init", FIRST_LINE_INIT);
     tree.pack()
 }
 
@@ -138,7 +152,7 @@ fn daemons(user_space: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// Adds a file at its path with the loader and the libraries that it needs, at theirs.
-fn add_program(tree: &mut Tree, user_space: &Path, path: &str) -> Result<(), Error> {
+pub(super) fn add_program(tree: &mut Tree, user_space: &Path, path: &str) -> Result<(), Error> {
     let mut wanted = vec![path.to_owned()];
     while let Some(path) = wanted.pop() {
         if tree.contains(&path) {
@@ -157,7 +171,7 @@ fn add_program(tree: &mut Tree, user_space: &Path, path: &str) -> Result<(), Err
 }
 
 /// The place of a file of user space, behind links that mean the root of the guest.
-fn inside(user_space: &Path, path: &str) -> Result<PathBuf, Error> {
+pub(super) fn inside(user_space: &Path, path: &str) -> Result<PathBuf, Error> {
     let mut place = user_space.join(path.trim_start_matches('/'));
     // A link to a link to a file: more than a few are a circle.
     for _ in 0..8 {
@@ -223,6 +237,12 @@ mod tests {
         for library in &needs.libraries {
             assert!(tree.contains(&format!("lib/x86_64-linux-gnu/{library}")));
         }
+    }
+
+    #[test]
+    fn init_prints_the_line_that_is_waited_for() {
+        let line = format!("echo \"{}\"\n", linux_guest_tests::boot_cost::MARKER);
+        assert!(FIRST_LINE_INIT.contains(&line));
     }
 
     #[test]

@@ -15,6 +15,8 @@ use self::place::{Guest, Nested, Place, Programs};
 use crate::run::{self, Error, say};
 
 mod attempt;
+pub(crate) mod boot_cost;
+mod carried;
 mod cpio;
 mod elf;
 mod images;
@@ -175,6 +177,7 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
         folder: &folder,
         keep: options.keep,
         nested,
+        qemu: None,
     };
     let mut tell = |report: &Report, lines: &[String]| progress(report, lines);
     let is_emulated = place.nested.is_some();

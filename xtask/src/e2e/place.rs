@@ -7,6 +7,7 @@ use linux_guest_tests::plan::{Job, Kernel as PlannedKernel, Plan};
 use serde::Deserialize;
 
 use super::attempt::{self, Attempt, Report, Running};
+use super::carried::Carried;
 use super::cpio::{self, Tree};
 use super::images;
 use super::kernels::{Kernel, Store};
@@ -20,6 +21,9 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The outer machine's disks: what it reads, and what it gives back.
 const PAYLOAD: &str = "payload";
 const LOG_DISK: &str = "log-disk";
+
+/// Where the outer machine has what it has read.
+pub(super) const PAYLOAD_FOLDER: &str = "/payload";
 
 /// What the outer machine can give back.
 const LOG_DISK_BYTES: u64 = 64 << 20;
@@ -104,6 +108,8 @@ pub(crate) struct Place<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) keep: bool,
     pub(crate) nested: Option<Nested>,
+    /// A QEMU to measure beside `host-sim`.
+    pub(crate) qemu: Option<Carried>,
 }
 
 /// The outer machine.
@@ -200,6 +206,7 @@ impl Place<'_> {
         });
         Plan {
             host_sim: host_sim.to_path_buf(),
+            qemu: self.qemu.as_ref().map(|qemu| qemu.program.clone()),
             kernels: kernels.collect(),
             jobs: jobs.to_vec(),
             logs: logs.to_path_buf(),
@@ -265,9 +272,12 @@ impl Place<'_> {
 
     /// An archive of all that the outer machine needs.
     fn payload(&self, jobs: &[Job]) -> Result<Vec<u8>, Error> {
-        let files = Path::new("/payload");
+        let files = Path::new(PAYLOAD_FOLDER);
         let plan = self.plan(jobs, files, &files.join("host-sim"), Path::new("/logs"));
         let mut tree = Tree::default();
+        if let Some(qemu) = &self.qemu {
+            tree.add(qemu.tree.clone(), "");
+        }
         tree.file("plan.json", json(&plan)?);
         tree.file("host-sim", std::fs::read(&self.programs.host_sim)?);
         tree.file("linux-guest-tests", std::fs::read(&self.programs.runner)?);

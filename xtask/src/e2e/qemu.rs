@@ -1,15 +1,18 @@
 //! QEMU, whose software processor has the virtualisation that the machine's own lacks.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use linux_guest_tests::plan::Program;
 
 use super::kernels::Store;
 use super::snapshot;
 use crate::run::{self, Error, check, say};
 use crate::toolchain::download::Sum;
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGE: &str = "qemu-system-x86";
+pub(super) const PROGRAM: &str = "qemu-system-x86_64";
+pub(super) const PACKAGE: &str = "qemu-system-x86";
 
 /// A processor with AMD's virtualisation. What is taken away is broken in QEMU 7.2, when nested.
 const PROCESSOR: &str = "EPYC,+svm,+npt,-cx16,-xsave,-avx,-avx2,-fma,-f16c,-xsaveopt,-xgetbv1";
@@ -95,6 +98,20 @@ impl Qemu {
                 .arg(folder.join("usr/share").join(firmware));
         }
         command
+    }
+
+    /// How it is started, for others to do so.
+    pub(crate) fn program(&self) -> Program {
+        let command = self.command();
+        let text = |word: &OsStr| word.to_string_lossy().into_owned();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let environment = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((text(name), text(value?))));
+        Program {
+            words: words.map(text).collect(),
+            environment: environment.collect(),
+        }
     }
 
     /// The bytes that tell this build of QEMU from others.
