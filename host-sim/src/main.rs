@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Run(options) => cli::run::run(&options),
         Command::Probe { json } => cli::probe::run(json),
         Command::Ctl(options) => cli::ctl::run(&options),
+        Command::Switch(options) => cli::switch::run(&options),
         Command::Check { image } => cli::check::run(&image),
         Command::Create(arguments) => cli::create::run(&arguments),
     };

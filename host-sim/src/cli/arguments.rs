@@ -12,6 +12,7 @@ use host_sim::serial::Endpoint;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::ctl::CtlOptions;
+use super::switch::SwitchOptions;
 
 /// Runs Hyper-V guests on Linux, without Windows and without Hyper-V support in the kernel.
 #[derive(Parser)]
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     },
     /// Have a machine that runs do something
     Ctl(CtlOptions),
+    /// Serve a network switch for guests until SIGINT or SIGTERM
+    Switch(SwitchOptions),
     /// Check a VHD image without changing it
     Check {
         /// The image

@@ -24,5 +24,6 @@ pub(crate) mod probe;
 mod report;
 pub(crate) mod run;
 mod setup;
+pub(crate) mod switch;
 
 pub(crate) use error::Error;

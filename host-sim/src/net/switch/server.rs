@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -114,10 +114,11 @@ pub struct Switch {
 }
 
 impl Switch {
-    /// Listens at this path; the path and that of a lock beside it (`PATH.lock`) are made.
+    /// Listens at this path, which only its owner and root can open. A lock beside it (`PATH.lock`) is made and stays;
+    /// `PATH.new` is used for a moment. A socket that a switch has left at either path is replaced.
     ///
     /// # Errors
-    /// Another switch listens there, or the system refuses.
+    /// Another switch listens there, something other than a socket is there, or the system refuses.
     pub fn listen(path: &Path) -> Result<Self, BackendError> {
         let failed = |what: &str| {
             let what = format!("switch {}: {what}", path.display());
@@ -128,17 +129,24 @@ impl Switch {
             name.push(ending);
             PathBuf::from(name)
         };
+        let aside = beside(".new");
+        // Before anything is made: what is no socket is somebody's file.
+        for place in [path, &aside] {
+            refuse_other_files(place).map_err(failed("socket"))?;
+        }
         let lock = File::options()
             .create(true)
             .truncate(false)
             .write(true)
+            // Who can open it can take it, and who can make links there must not choose what is made.
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
             .open(beside(".lock"))
             .map_err(failed("lock"))?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, error)| failed("another one listens there")(error.into()))?;
-        // Made aside, so that nobody can connect before it is closed to other users. What lies at either path is of
+            .map_err(|(_, error)| failed("another switch listens there")(error.into()))?;
+        // Made aside, so that nobody can connect before it is closed to other users. The socket at either path is of
         // one that has ended, as the lock is ours.
-        let aside = beside(".new");
         let _ = std::fs::remove_file(&aside);
         let listener = UnixListener::bind(&aside).map_err(failed("socket"))?;
         std::fs::set_permissions(&aside, Permissions::from_mode(0o600))
@@ -179,6 +187,18 @@ impl Switch {
             flooded: self.core.flooded.load(Ordering::Relaxed),
             dropped: self.core.dropped.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Fails if something other than a socket is at this path.
+fn refuse_other_files(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} is no socket", path.display()),
+        )),
+        // What is wrong with the path shows where it is used.
+        _ => Ok(()),
     }
 }
 

@@ -25,6 +25,7 @@ mod restart;
 mod screen;
 mod shutdown;
 mod sub_channels;
+mod switch;
 mod time_sync;
 mod vss;
 
@@ -41,6 +42,7 @@ pub const ALL: &[Scenario] = &[
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
+    switch::SCENARIO,
     network_backend_death::SCENARIO,
     screen::SCENARIO,
     input::SCENARIO,
