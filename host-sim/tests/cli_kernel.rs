@@ -78,6 +78,7 @@ fn bad_input_is_named() {
         (&["--serial1", "file:/nonexistent/x"], "/nonexistent/x"),
         (&["--initrd", "/nonexistent/y"], "/nonexistent/y"),
         (&["--hyperv", "maybe"], "hyperv"),
+        (&["--pin", "0,first"], "--pin"),
         (&["--demo"], "--demo"),
         (&["--guest", "x"], "--guest"),
         (&["--backend", "inproc"], "in-process"),
@@ -101,6 +102,10 @@ fn a_kernel_resets_and_powers_off() {
     if !probe.status.success() {
         return skip("kernel on KVM", "KVM cannot be used");
     }
+    refused(
+        &run(&kernel, &["--mem", "16M", "--pin", "99999"]),
+        &["99999"],
+    );
     for (hyperv, no_reboot, expected) in
         [("on", false, "KK"), ("off", false, "KK"), ("on", true, "K")]
     {

@@ -137,6 +137,9 @@ pub(crate) struct RunOptions {
     /// Virtual processors
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) cpus: u32,
+    /// Processors of this machine that the virtual ones stay on, in turn; only on KVM
+    #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
+    pub(crate) pin: Vec<usize>,
     /// Guest memory, with K, M or G
     #[arg(long = "mem", value_name = "SIZE", default_value = "128M")]
     pub(crate) memory: Size,

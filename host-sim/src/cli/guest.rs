@@ -20,6 +20,7 @@ pub(super) struct GuestConfig<'a> {
     pub(super) image: &'a Image<'a>,
     pub(super) path: &'a Path,
     pub(super) cpus: u32,
+    pub(super) pin: &'a [usize],
     pub(super) memory: u64,
     pub(super) command_line: String,
     /// Called with each line that the guest prints.
@@ -62,6 +63,7 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
         image,
         path,
         cpus,
+        pin,
         memory,
         command_line,
         on_console,
@@ -74,6 +76,11 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
                 "the in-process back end has no CPU to run '{}'; it runs {twin}, which is linked into this program",
                 path.display()
             )));
+        }
+        if !pin.is_empty() {
+            return Err(Error::usage(
+                "--pin needs KVM: in process there are no virtual processors to stay anywhere",
+            ));
         }
         let partition =
             InprocPartition::new(InprocConfig::threaded(memory, cpus)).map_err(Error::failed)?;
@@ -103,6 +110,7 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
         })),
     })
     .map_err(Error::failed)?;
+    partition.pin(pin).map_err(Error::failed)?;
     partition
         .load_elf(image, &command_line)
         .map_err(|error| Error::failed(format!("cannot load '{}': {error}", path.display())))?;

@@ -126,6 +126,9 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
         if let Err(error) = media.load(options, &mut partition) {
             break Err(error);
         }
+        if let Err(error) = partition.pin(&options.pin) {
+            break Err(Error::failed(error));
+        }
         let mut running = match partition.start() {
             Ok(running) => running,
             Err(error) => break Err(Error::failed(error)),

@@ -89,6 +89,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         image: &image,
         path,
         cpus: options.cpus,
+        pin: &options.pin,
         memory: options.memory.0,
         command_line: demo::command_line(options, slow),
         on_console: console(options.json),

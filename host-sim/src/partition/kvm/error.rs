@@ -49,6 +49,14 @@ pub enum KvmError {
         /// How many are possible.
         most: u32,
     },
+    /// A virtual processor is to stay on a processor on which this process may not run.
+    #[error("processor {processor} of this machine cannot be used: {source}")]
+    NoSuchProcessor {
+        /// Its number.
+        processor: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// RAM would reach into the range of the devices.
     #[error("{0} bytes of RAM: they reach into the addresses of devices, from {MOST_RAM:#x} on")]
     TooMuchMemory(u64),

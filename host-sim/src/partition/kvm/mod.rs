@@ -6,6 +6,7 @@
 //! [`Partition`] is made, given a guest, and started; [`Running`] is waited for or stopped. [`probe()`] tells whether a
 //! machine's KVM is fit for use.
 
+mod affinity;
 mod clock;
 mod cpuid;
 mod device_memory;

@@ -9,7 +9,9 @@ use super::exits::ExitCounters;
 use super::interrupts::MsiSink;
 use super::run::Processor;
 use super::vm::{CurrentVm, DEVICE, Vm, open};
-use super::{KvmDeviceMemoryMapper, KvmError, Platform, Running, clock, cpuid, registers};
+use super::{
+    KvmDeviceMemoryMapper, KvmError, Platform, Running, affinity, clock, cpuid, registers,
+};
 use crate::boot::elf::Image;
 use crate::boot::linux::{LinuxBoot, LinuxEntry, LinuxError};
 use crate::boot::long_mode::{self, Entry, LoadError};
@@ -193,6 +195,21 @@ impl Partition {
         self.start = Some(Start::Everyone(entry));
     }
 
+    /// Keeps each virtual processor on one of these processors of the machine, in turn. A partition that is reset is to
+    /// be told again.
+    ///
+    /// # Errors
+    /// [`KvmError::NoSuchProcessor`]: this process may not run on one of them. Nothing has changed then.
+    pub fn pin(&mut self, places: &[usize]) -> Result<(), KvmError> {
+        for &place in places {
+            affinity::check(place)?;
+        }
+        for (processor, &place) in self.processors.iter_mut().zip(places.iter().cycle()) {
+            processor.place = Some(place);
+        }
+        Ok(())
+    }
+
     /// Starts all virtual processors, each on a thread of its own.
     ///
     /// # Errors
@@ -258,6 +275,7 @@ fn prepared(
             index,
             fd,
             counters: Arc::new(ExitCounters::default()),
+            place: None,
         });
     }
     Ok(prepared)

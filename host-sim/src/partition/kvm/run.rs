@@ -8,13 +8,15 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use super::devices::End;
 use super::exits::ExitCounters;
 use super::running::Shared;
-use super::{ExitReason, Failure, Outcome, kick, registers};
+use super::{ExitReason, Failure, Outcome, affinity, kick, registers};
 
 /// A virtual processor and what it needs to run.
 pub(super) struct Processor {
     pub(super) index: u32,
     pub(super) fd: VcpuFd,
     pub(super) counters: Arc<ExitCounters>,
+    /// The machine's processor that it stays on, if it is to stay on one.
+    pub(super) place: Option<usize>,
 }
 
 /// What is left to do after an exit, when the exit's own data are no longer borrowed.
@@ -29,6 +31,12 @@ enum Next {
 impl Processor {
     /// Runs until the machine ends; then calls the others out, too.
     pub(super) fn run(mut self, shared: &Shared) {
+        if let Some(place) = self.place
+            && let Err(error) = affinity::stay_on(place)
+        {
+            // It could when that was asked for: the set of processors has changed since.
+            tracing::warn!(vp = self.index, place, %error, "a virtual processor is not where it should be");
+        }
         // SAFETY: `self` outlives the guard, which is dropped at the end of this function.
         let guard = unsafe { kick::Guard::new(&mut self.fd) };
         while !shared.has_ended() {
