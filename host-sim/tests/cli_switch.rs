@@ -129,7 +129,9 @@ fn ports_use_it_until_it_is_told_to_end() {
     };
     let counted = numbers(&rest);
     assert_eq!(counted.len(), 3, "{rest}");
-    assert!(counted[0] >= 2 && counted[1] >= 2, "{rest}");
+    // The first frame went to all; its answer, to a port that was known by then, to one. Frames that were sent again
+    // while a port was connecting may have stood for later ones.
+    assert!(counted[0] >= 1 && counted[1] >= 1, "{rest}");
 
     // The ports that are left make another.
     send_and_receive(&four, &three, &frame(3, 4));
