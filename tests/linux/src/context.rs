@@ -120,7 +120,7 @@ impl Context {
     pub fn machine(&self) -> Machine {
         let machine = Machine::new(self.cpus());
         if self.slow && self.cpus() > 1 {
-            // An emulated processor that enters guests in turn gets confused more often than one that keeps its own.
+            // Perhaps an emulated processor gets confused less often when it keeps its guest's: see docs/e2e.md.
             return machine.arguments(["--pin", "0,1"]);
         }
         machine
