@@ -58,6 +58,14 @@ pub trait Environment {
     fn run_on(&self, processor: u32, work: Box<dyn FnOnce() + Send>)
     -> Result<(), NoSuchProcessor>;
 
+    /// Runs work that takes long and only computes: it makes no hypercall, touches no MSR and waits for nothing.
+    ///
+    /// A KVM that interprets what runs at privilege level 0 may let the processor itself run the rest, so a bare
+    /// machine gives up its privileges for that long.
+    fn compute(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+
     /// Sets what each *other* processor does after an interrupt while it waits for work: typically, to dispatch its
     /// share of the bus. The hook is given the processor's index and is not called from inside the interrupt handler.
     /// The first hook stays.

@@ -84,6 +84,17 @@ fn other_processors_run_work() {
 }
 
 #[test]
+fn work_without_privileges_is_interrupted_and_comes_back() {
+    let Some(ended) = run("user-mode", 2) else {
+        return;
+    };
+    assert_eq!(
+        ended.good(),
+        "processor 0 levels 0 3 0 sum 499500 itself 0\nprocessor 1 levels 0 3 0 sum 499500 itself 1\n"
+    );
+}
+
+#[test]
 fn interrupts_wake_every_processor() {
     for processors in [1, 2] {
         let Some(machine) = loaded("interrupts,3", processors) else {
@@ -169,6 +180,8 @@ fn a_panic_an_exception_and_an_exhausted_heap_are_printed_and_power_off() {
         ("panic", 101, "a panic on purpose"),
         ("exhaust", 101, "memory allocation of"),
         ("undefined", 128 + 6, "exception 6 error 0x0 at 0x2"),
+        ("user-panic", 101, "a panic without privileges"),
+        ("user-forbidden", 128 + 13, "exception 13 error 0x0 at 0x2"),
         ("fault", 128 + 14, "address 0x7fff00000000"),
         ("no such test", 2, "selftest"),
     ] {

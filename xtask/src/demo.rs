@@ -26,12 +26,8 @@ pub(crate) struct Options {
 /// The default disk, in MiB.
 const DISK_MEBIBYTES: u64 = 256;
 
-/// The largest and the smallest default disk for a KVM that only emulates the processor, in MiB.
-const SMALL_DISK_MEBIBYTES: (u64, u64) = (4, 2);
-
-/// How many MiB a guest hashes in most of a minute, for every million instructions a second: some 32 instructions a
-/// byte.
-const MEBIBYTES_PER_MIPS: f64 = 1.5;
+/// The default disk for a KVM that only emulates the processor, in MiB.
+const SMALL_DISK_MEBIBYTES: u64 = 4;
 
 /// Builds guest and host, makes a disk where none is given, and runs the host.
 pub(crate) fn run(options: &Options) -> Result<(), Error> {
@@ -48,9 +44,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Error> {
     };
     let disk = match &options.disk {
         Some(disk) => disk.clone(),
-        None => make_disk(match probe.emulates {
-            Some(mips) if backend == "kvm" => small_disk(mips),
-            _ => DISK_MEBIBYTES,
+        None => make_disk(if backend == "kvm" && probe.emulates {
+            SMALL_DISK_MEBIBYTES
+        } else {
+            DISK_MEBIBYTES
         })?,
     };
 
@@ -82,8 +79,8 @@ fn with_option(disk: &Path, option: &str) -> std::ffi::OsString {
 struct Probe {
     /// KVM is usable and runs at the speed of a CPU.
     fit: bool,
-    /// KVM is usable but only emulates, at so many million instructions a second.
-    emulates: Option<f64>,
+    /// KVM is usable but only emulates.
+    emulates: bool,
 }
 
 fn probe(host: &Path) -> Result<Probe, Error> {
@@ -98,17 +95,8 @@ fn probe(host: &Path) -> Result<Probe, Error> {
     };
     Ok(Probe {
         fit: is("usable") && !is("emulates"),
-        emulates: (is("usable") && is("emulates")).then(|| {
-            let mips = report.get("mips").and_then(serde_json::Value::as_f64);
-            mips.unwrap_or(0.0)
-        }),
+        emulates: is("usable") && is("emulates"),
     })
-}
-
-/// The size, in MiB, of a disk that an emulated processor gets through within a minute.
-fn small_disk(mips: f64) -> u64 {
-    let (largest, smallest) = SMALL_DISK_MEBIBYTES;
-    ((mips * MEBIBYTES_PER_MIPS) as u64).clamp(smallest, largest)
 }
 
 fn make_disk(mebibytes: u64) -> Result<PathBuf, Error> {
@@ -122,15 +110,4 @@ fn make_disk(mebibytes: u64) -> Result<PathBuf, Error> {
     sample_disk::create(&path, mebibytes)
         .map_err(|error| Error::new(format!("cannot make {}: {error}", path.display())))?;
     Ok(path)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::small_disk;
-
-    #[test]
-    fn slow_processors_get_small_disks() {
-        let sizes = [0.0, 1.0, 1.6, 2.1, 3.0, 40.0].map(small_disk);
-        assert_eq!(sizes, [2, 2, 2, 3, 4, 4]);
-    }
 }

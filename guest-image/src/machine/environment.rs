@@ -9,7 +9,7 @@ use guest_image::environment::{Environment, NoSuchProcessor};
 
 use super::processor::ThisProcessor;
 use super::runtime::MachineRuntime;
-use super::{Boot, serial, smp};
+use super::{Boot, serial, smp, user_mode};
 
 /// The bare machine, on its boot processor.
 pub(super) struct Machine {
@@ -57,6 +57,10 @@ impl Environment for Machine {
         work: Box<dyn FnOnce() + Send>,
     ) -> Result<(), NoSuchProcessor> {
         smp::run_on(processor, work)
+    }
+
+    fn compute(&self, work: &mut dyn FnMut()) {
+        user_mode::run(work);
     }
 
     fn on_interrupt(&self, hook: Arc<dyn Fn(u32) + Send + Sync>) {

@@ -1,4 +1,5 @@
-//! Processor exceptions: a refused MSR access is an answer, everything else is the end, with a full report.
+//! Processor exceptions: a refused MSR access is an answer, work without privileges may ask for them, everything
+//! else is the end, with a full report.
 
 use core::arch::global_asm;
 use core::fmt;
@@ -6,7 +7,7 @@ use core::fmt::Write as _;
 
 use guest_image::boot_info::STATUS_EXCEPTION;
 
-use super::{msr, panic, power, serial};
+use super::{descriptors, msr, panic, power, serial, user_mode};
 
 /// Number of exception vectors.
 pub(super) const COUNT: usize = 32;
@@ -14,6 +15,7 @@ pub(super) const COUNT: usize = 32;
 /// Bytes of each stub.
 pub(super) const STUB_BYTES: usize = 16;
 
+const INVALID_OPCODE: u64 = 6;
 const GENERAL_PROTECTION: u64 = 13;
 const PAGE_FAULT: u64 = 14;
 
@@ -119,6 +121,14 @@ extern "C" fn handle(frame: &mut Frame) {
         && let Some(resume) = msr::resume_after_fault(frame.rip)
     {
         frame.rip = resume;
+        return;
+    }
+    if frame.vector == INVALID_OPCODE
+        && let Some(resume) = user_mode::resume_with_privileges(frame.rip)
+    {
+        frame.rip = resume;
+        frame.cs = u64::from(descriptors::CODE);
+        frame.ss = u64::from(descriptors::DATA);
         return;
     }
     let _ = write!(serial::unlocked_console(), "\n{frame}");

@@ -1,4 +1,4 @@
-//! The interrupt descriptor table and the three interrupts that the machine uses.
+//! The interrupt descriptor table and the interrupts that the machine uses.
 //!
 //! An interrupt only leaves a note for its processor and ends itself; all work is done by whoever idles there. So no
 //! lock is ever taken in a handler.

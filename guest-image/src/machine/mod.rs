@@ -17,6 +17,7 @@ mod runtime;
 mod selftest;
 mod serial;
 mod smp;
+mod user_mode;
 
 use core::fmt::Write as _;
 

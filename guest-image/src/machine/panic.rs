@@ -9,12 +9,14 @@ use guest_image::boot_info::STATUS_PANIC;
 use hypercall::cpuid::{Discovery, Features};
 
 use super::processor::ThisProcessor;
-use super::{power, serial};
+use super::{power, serial, user_mode};
 
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
 #[panic_handler]
 fn on_panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    // Ports and MSRs need the privileges that the panicking code may lack.
+    user_mode::regain();
     // A second panic, here or on another processor, must not disturb the first.
     if !PANICKING.swap(true, Ordering::Relaxed) {
         let _ = writeln!(serial::unlocked_console(), "\n{info}");

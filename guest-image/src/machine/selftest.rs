@@ -2,7 +2,14 @@
 //!
 //! Each prints to the report channel what its test on the host compares.
 
+macro_rules! report {
+    ($($argument:tt)*) => {
+        $crate::machine::serial::report(format_args!("{}\n", format_args!($($argument)*)))
+    };
+}
+
 mod hypervisor;
+mod user_mode;
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -13,12 +20,6 @@ use super::{apic, interrupts, msr, per_cpu, serial};
 
 /// Power-off status of a test that does not exist.
 const STATUS_UNKNOWN: u8 = 2;
-
-macro_rules! report {
-    ($($argument:tt)*) => {
-        serial::report(format_args!("{}\n", format_args!($($argument)*)))
-    };
-}
 
 /// Runs one test and gives its power-off status.
 pub(super) fn run(test: &str, processor_count: u32) -> u8 {
@@ -33,6 +34,9 @@ pub(super) fn run(test: &str, processor_count: u32) -> u8 {
         "msr" => access_msr(number(argument)),
         "smp" => smp(processor_count),
         "timer" => timer(),
+        "user-mode" => user_mode::run(processor_count),
+        "user-panic" => user_mode::panic(),
+        "user-forbidden" => user_mode::forbidden(),
         "panic" => panic!("a panic on purpose"),
         "exhaust" => exhaust(),
         "fault" => fault(),
@@ -135,6 +139,27 @@ fn memory() -> u8 {
     let sum = copy.iter().map(|&byte| u64::from(byte)).sum::<u64>();
     report!("intact {intact} sum {sum}");
     u8::from(!intact || sum != 99_999 * 0xA5)
+}
+
+/// Runs the same on every processor, given its index, one after the other, and waits for it.
+fn on_every_processor(processor_count: u32, what: fn(u32)) -> u8 {
+    what(0);
+    for processor in 1..processor_count {
+        let done = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&done);
+        let work = Box::new(move || {
+            what(processor);
+            told.store(1, Ordering::Release);
+        });
+        if super::smp::run_on(processor, work).is_err() {
+            return 1;
+        }
+        while done.load(Ordering::Acquire) == 0 {
+            apic::start_idle_timer();
+            interrupts::wait();
+        }
+    }
+    0
 }
 
 /// Each other processor tells its index and its APIC identifier.

@@ -14,7 +14,6 @@ use vsc_storage::disk::{DiskError, Fua, Geometry};
 use vsc_storage::front::Disk;
 
 use super::partition_table::{Header, NoTable, Partition};
-use super::sha256;
 use crate::environment::Environment;
 
 /// Bytes of one read while the whole disk is read.
@@ -186,14 +185,14 @@ impl<'a, E: Environment> Show<'a, E> {
             .map(|partitions| (header, partitions)))
     }
 
-    /// SHA-256 over the whole disk, several reads ahead of the hashing; `slow` on a processor that is emulated.
+    /// SHA-256 over the whole disk, several reads ahead of the hashing.
     ///
     /// # Errors
     /// A read failed.
-    pub async fn hash(&self, slow: bool, now: impl Fn() -> u64) -> Result<(), Failure> {
+    pub async fn hash(&self, now: impl Fn() -> u64) -> Result<(), Failure> {
         let failed = |error| Failure::Disk("read", error);
         let size = self.geometry.bytes();
-        let mut hasher = Hasher::new(slow);
+        let mut hasher = Sha256::new();
         let mut reads = FuturesOrdered::new();
         let mut private = vec![0; CHUNK];
         let (mut next, mut done) = (0, 0);
@@ -206,13 +205,15 @@ impl<'a, E: Environment> Show<'a, E> {
         while let Some((result, buffer)) = reads.next().await {
             let count = result.map_err(failed)?;
             if let Some(part) = private.get_mut(..count) {
-                // The window has this length: the copy can't fail.
-                let _ = buffer.copy_to(0, part);
+                self.environment.compute(&mut || {
+                    // The window has this length: the copy can't fail.
+                    let _ = buffer.copy_to(0, part);
+                });
                 // The host goes on reading while we hash.
                 if next < size {
                     reads.push_back(self.read_chunk(&mut next, size, buffer));
                 }
-                hasher.update(part);
+                self.environment.compute(&mut || hasher.update(&*part));
             }
             done += count as u64;
             if now().saturating_sub(said) >= PROGRESS {
@@ -221,7 +222,7 @@ impl<'a, E: Environment> Show<'a, E> {
             }
         }
         let mut text = String::new();
-        for byte in hasher.finish() {
+        for byte in hasher.finalize() {
             let _ = write!(text, "{byte:02x}");
         }
         self.print(format_args!("SHA-256 {text}"));
@@ -279,11 +280,13 @@ impl<'a, E: Environment> Show<'a, E> {
                 1 => places,
                 _ => random.below(places),
             };
-            for (word, value) in pattern.chunks_exact_mut(8).zip(0u64..) {
-                word.copy_from_slice(&(value ^ round << 32 ^ lba).to_le_bytes());
-            }
-            // Both have the length of the window.
-            let _ = buffer.copy_from(0, &pattern);
+            self.environment.compute(&mut || {
+                for (word, value) in pattern.chunks_exact_mut(8).zip(0u64..) {
+                    word.copy_from_slice(&(value ^ round << 32 ^ lba).to_le_bytes());
+                }
+                // Both have the length of the window.
+                let _ = buffer.copy_from(0, &pattern);
+            });
             let fua = if round % 2 == 0 { Fua::Yes } else { Fua::No };
             let (result, written) = self.disk.write(lba, buffer, fua).await;
             result.map_err(|error| Failure::Disk("write", error))?;
@@ -298,8 +301,12 @@ impl<'a, E: Environment> Show<'a, E> {
             let (result, read) = self.disk.read(lba, buffer).await;
             result.map_err(|error| Failure::Disk("read", error))?;
             buffer = read;
-            let _ = buffer.copy_to(0, &mut found);
-            if found != pattern {
+            let mut is_equal = false;
+            self.environment.compute(&mut || {
+                let _ = buffer.copy_to(0, &mut found);
+                is_equal = found == pattern;
+            });
+            if !is_equal {
                 return Err(Failure::Mismatch { lba });
             }
         }
@@ -355,36 +362,6 @@ impl<'a, E: Environment> Show<'a, E> {
             "{operations} reads of {length} bytes a second, {}, {depth} in flight",
             rate(count.saturating_mul(length as u64), elapsed)
         ))
-    }
-}
-
-/// The hash that suits the processor.
-enum Hasher {
-    Fast(Sha256),
-    Small(sha256::Sha256),
-}
-
-impl Hasher {
-    fn new(slow: bool) -> Self {
-        if slow {
-            Self::Small(sha256::Sha256::new())
-        } else {
-            Self::Fast(Sha256::new())
-        }
-    }
-
-    fn update(&mut self, data: &[u8]) {
-        match self {
-            Self::Fast(hash) => hash.update(data),
-            Self::Small(hash) => hash.update(data),
-        }
-    }
-
-    fn finish(self) -> [u8; 32] {
-        match self {
-            Self::Fast(hash) => hash.finalize().into(),
-            Self::Small(hash) => hash.finalize(),
-        }
     }
 }
 

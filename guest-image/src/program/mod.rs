@@ -15,7 +15,6 @@ mod bring_up;
 pub mod disk;
 pub mod partition_table;
 mod services;
-pub mod sha256;
 pub mod write_load;
 
 use alloc::string::{String, ToString};
@@ -240,7 +239,7 @@ async fn show_disk<E: Environment>(
     if !disk.info().read_only {
         return show.write_read_verify(if plan.slow { 4 } else { 64 }).await;
     }
-    show.hash(plan.slow, now).await?;
+    show.hash(now).await?;
     if number > 0 {
         return Ok(());
     }

@@ -25,7 +25,8 @@ const DIRECTORY_POINTERS: u64 = 0x1_1000;
 const DIRECTORIES: u64 = 0x1_2000;
 const LOWEST_TABLE: u64 = 0x1_6000;
 
-const PRESENT_WRITABLE: u64 = 0b11;
+/// Present, writable, and open to every privilege level: a guest that has something to hide makes its own tables.
+const OPEN: u64 = 0b111;
 const LARGE: u64 = 1 << 7;
 const LARGE_PAGE: u64 = 2 << 20;
 const DIRECTORY_COUNT: u64 = MAPPED_BYTES >> 30;
@@ -124,21 +125,18 @@ fn write_mapping(memory: &GuestMemory, first_page: u64) -> Result<(), NotRam> {
         memory.write(table, &bytes)
     };
     write(GDT, &mut DESCRIPTORS.into_iter())?;
-    write(
-        PAGE_MAP,
-        &mut std::iter::once(DIRECTORY_POINTERS | PRESENT_WRITABLE),
-    )?;
+    write(PAGE_MAP, &mut std::iter::once(DIRECTORY_POINTERS | OPEN))?;
     write(
         DIRECTORY_POINTERS,
-        &mut (0..DIRECTORY_COUNT).map(|index| (DIRECTORIES + index * PAGE_SIZE) | PRESENT_WRITABLE),
+        &mut (0..DIRECTORY_COUNT).map(|index| (DIRECTORIES + index * PAGE_SIZE) | OPEN),
     )?;
-    let large = |index: u64| (index * LARGE_PAGE) | PRESENT_WRITABLE | LARGE;
-    let first = std::iter::once(LOWEST_TABLE | PRESENT_WRITABLE);
+    let large = |index: u64| (index * LARGE_PAGE) | OPEN | LARGE;
+    let first = std::iter::once(LOWEST_TABLE | OPEN);
     write(
         DIRECTORIES,
         &mut first.chain((1..DIRECTORY_COUNT * ENTRIES).map(large)),
     )?;
-    let small = |index: u64| (index * PAGE_SIZE) | PRESENT_WRITABLE;
+    let small = |index: u64| (index * PAGE_SIZE) | OPEN;
     write(
         LOWEST_TABLE,
         &mut (0..ENTRIES).map(|page| if page < first_page { 0 } else { small(page) }),
