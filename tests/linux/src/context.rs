@@ -15,7 +15,7 @@ use crate::guest::Guest;
 use crate::kernel_log;
 use crate::machine::{Files, Machine};
 use crate::plan::{Job, Kernel, Plan, Program};
-use crate::scenario::Trouble;
+use crate::scenario::{Trouble, WHOLE_FACTOR};
 use crate::watchdog::{self, Process, Watchdog};
 
 /// How long a guest may be silent, on a real processor and on an emulated one.
@@ -28,6 +28,7 @@ pub struct Context {
     host_sim: PathBuf,
     qemu: Option<Program>,
     slow: bool,
+    whole: bool,
     logs: PathBuf,
     scratch: PathBuf,
     watchdog: Watchdog,
@@ -58,6 +59,7 @@ impl Context {
             host_sim: plan.host_sim.clone(),
             qemu: plan.qemu.clone(),
             slow: plan.slow,
+            whole: plan.whole,
             logs,
             scratch,
             watchdog: Watchdog::start(limit),
@@ -97,7 +99,13 @@ impl Context {
         self.logs.join(format!("{name}.log"))
     }
 
-    /// Whether guests run on an emulated processor. Use it to choose amounts of data, never what is checked.
+    /// How many MiB to move: `few` on an emulated processor, unless it is to move as much as a real one.
+    #[must_use]
+    pub fn mebibytes(&self, few: u32) -> u32 {
+        if self.slow && !self.whole { few } else { 256 }
+    }
+
+    /// Whether guests run on an emulated processor. It may change how often things are done, never what is checked.
     #[must_use]
     pub fn is_slow(&self) -> bool {
         self.slow
@@ -112,7 +120,7 @@ impl Context {
     /// How long a guest may be silent.
     #[must_use]
     pub fn patience(&self) -> Duration {
-        PATIENCE[usize::from(self.slow)]
+        PATIENCE[usize::from(self.slow)] * if self.whole { WHOLE_FACTOR } else { 1 }
     }
 
     /// The job's machine without anything on it, to be described further.

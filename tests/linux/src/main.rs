@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use linux_guest_tests::boot_cost;
 use linux_guest_tests::context::Context;
-use linux_guest_tests::plan::{Event, Job, Outcome, Plan};
+use linux_guest_tests::plan::{Event, Job, LIFE_SIGN, Outcome, Plan};
 use linux_guest_tests::scenario::{Scenario, Trouble};
 use linux_guest_tests::scenarios;
 
@@ -44,6 +44,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // Ends with the process.
+    std::thread::spawn(|| {
+        loop {
+            std::thread::sleep(LIFE_SIGN);
+            tell(&Event::Alive);
+        }
+    });
     for job in &plan.jobs {
         let measurement = Some(&boot_cost::MEASUREMENT);
         let measurement = measurement.filter(|measurement| measurement.name == job.scenario);
@@ -63,7 +70,7 @@ fn tell(event: &Event) {
 }
 
 fn run(plan: &Plan, job: &Job, scenario: &Scenario) {
-    let limit = scenario.limit(plan.slow);
+    let limit = scenario.limit(plan);
     tell(&Event::Began {
         job: job.clone(),
         limit_seconds: limit.as_secs(),

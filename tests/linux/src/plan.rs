@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 /// Marks the lines of standard output that are events. Kernel messages may stand before it on the same line.
 const MARK: &str = "@@ ";
+
+/// Time between two signs of the runner's life.
+pub const LIFE_SIGN: Duration = Duration::from_secs(5);
 
 /// Jobs, and the files that they need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,6 +30,8 @@ pub struct Plan {
     pub keep: bool,
     /// Whether guests run on an emulated processor, some ten times slower than on a real one.
     pub slow: bool,
+    /// Whether they move as much data as on a real processor nevertheless.
+    pub whole: bool,
 }
 
 /// How a program is started.
@@ -113,6 +119,8 @@ pub enum Event {
         /// Measurements and remarks.
         notes: Vec<String>,
     },
+    /// The runner still runs. It tells this every [`LIFE_SIGN`], whatever its jobs do.
+    Alive,
     /// All jobs are over.
     Done,
 }

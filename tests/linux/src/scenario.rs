@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::context::Context;
+use crate::plan::Plan;
 
 /// Kernels of the flavour for virtual machines: small, with all Hyper-V drivers but `hyperv_drm`.
 pub const CLOUD: &[&str] = &["6.1", "6.12"];
@@ -28,11 +29,15 @@ pub struct Scenario {
 /// An emulated processor is so many times slower, on a machine that has other work too.
 const SLOW_FACTOR: u32 = 6;
 
+/// And takes so many times longer when it is not spared any data.
+pub(crate) const WHOLE_FACTOR: u32 = 10;
+
 impl Scenario {
     /// The longest that it may take.
     #[must_use]
-    pub fn limit(&self, slow: bool) -> Duration {
-        self.limit * if slow { SLOW_FACTOR } else { 1 }
+    pub fn limit(&self, plan: &Plan) -> Duration {
+        let slow = if plan.slow { SLOW_FACTOR } else { 1 };
+        self.limit * slow * if plan.whole { WHOLE_FACTOR } else { 1 }
     }
 }
 

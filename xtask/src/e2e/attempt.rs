@@ -19,6 +19,12 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 /// What jobs may take beyond their own limit, which the runner enforces.
 const GRACE: Duration = Duration::from_secs(90);
 
+/// How long a runner that has begun may be silent. It tells that it is alive every [`LIFE_SIGN`]; only an emulator
+/// that hangs keeps it from that for so long.
+///
+/// [`LIFE_SIGN`]: linux_guest_tests::plan::LIFE_SIGN
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// A line of the outer machine: it waits for us to have it go on.
 pub(crate) const READY: &str = "@ready";
 
@@ -147,23 +153,33 @@ impl Drop for Running {
 /// that is over, with the lines that came before.
 pub(crate) fn follow(
     running: &mut Running,
+    waits: bool,
+    tell: &mut dyn FnMut(&Report, &[String]),
+) -> Attempt {
+    follow_within(running, waits, SILENCE, tell)
+}
+
+fn follow_within(
+    running: &mut Running,
     mut waits: bool,
+    silence: Duration,
     tell: &mut dyn FnMut(&Report, &[String]),
 ) -> Attempt {
     let mut attempt = Attempt::default();
     let mut deadline = Instant::now() + START_LIMIT;
+    let mut begun = false;
     let mut lines = Vec::new();
     loop {
         if waits {
             // If it does not read this, it stays silent, and the deadline tells.
             let _ = running.send("go");
         }
-        let glance = Instant::now() + NUDGE;
-        let line = match running.line(if waits {
-            glance.min(deadline)
-        } else {
-            deadline
-        }) {
+        let patience = match (waits, begun) {
+            (true, _) => NUDGE,
+            (false, true) => silence,
+            (false, false) => START_LIMIT,
+        };
+        let line = match running.line(deadline.min(Instant::now() + patience)) {
             Ok(line) => line,
             Err(Silence::Goes(_)) if waits && Instant::now() < deadline => continue,
             Err(reason) => {
@@ -175,6 +191,7 @@ pub(crate) fn follow(
             Some(Event::Began { job, limit_seconds }) => {
                 deadline = Instant::now() + Duration::from_secs(limit_seconds) + GRACE;
                 attempt.interrupted = Some(job);
+                begun = true;
                 lines.clear();
             }
             Some(Event::Ended {
@@ -194,6 +211,7 @@ pub(crate) fn follow(
                 tell(&report, &lines);
                 attempt.reports.push(report);
             }
+            Some(Event::Alive) => {}
             Some(Event::Done) => {
                 running.wait(GRACE);
                 return attempt;
@@ -237,9 +255,14 @@ mod tests {
 
     /// Follows a shell that prints lines after it was told to go on.
     fn attempt(lines: &[String]) -> (Attempt, Vec<String>) {
+        attempt_with(lines, "", SILENCE)
+    }
+
+    /// The same with a command after the lines.
+    fn attempt_with(lines: &[String], last: &str, silence: Duration) -> (Attempt, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let script = format!(
-            "echo {READY}; read go; [ $go = go ] || exit 1; echo {STARTED}; cat <<'END'\n{}\nEND",
+            "echo {READY}; read go; [ $go = go ] || exit 1; echo {STARTED}; cat <<'END'\n{}\nEND\n{last}",
             lines.join("\n")
         );
         let mut running = Running::start(
@@ -248,7 +271,7 @@ mod tests {
         )
         .unwrap();
         let mut told = Vec::new();
-        let attempt = follow(&mut running, false, &mut |report, lines| {
+        let attempt = follow_within(&mut running, false, silence, &mut |report, lines| {
             told.push(format!("{} {}", report.job, lines.join(",")));
         });
         (attempt, told)
@@ -276,6 +299,40 @@ mod tests {
         assert_eq!(attempt.reports.len(), 1);
         assert_eq!(attempt.interrupted, Some(job("b")));
         assert!(attempt.stopped.is_some());
+    }
+
+    #[test]
+    fn a_runner_without_signs_of_life_is_given_up_long_before_its_limit() {
+        let event = Event::Began {
+            job: job("a"),
+            limit_seconds: 3600,
+        };
+        let began = Instant::now();
+        let (attempt, _) = attempt_with(
+            &[event.line()],
+            "exec sleep 3600",
+            Duration::from_millis(200),
+        );
+        assert!(began.elapsed() < Duration::from_secs(600));
+        assert_eq!(attempt.interrupted, Some(job("a")));
+        assert_eq!(
+            attempt.stopped.as_deref(),
+            Some("nothing was heard of it any more")
+        );
+    }
+
+    #[test]
+    fn signs_of_life_are_enough() {
+        let lines = [began("a"), Event::Alive.line()];
+        let alive = Event::Alive.line();
+        let last = format!(
+            "for i in 1 2 3 4 5 6; do sleep 0.5; echo '{alive}'; done; cat <<'END'\n{}\n{}\nEND",
+            ended("a"),
+            Event::Done.line()
+        );
+        let (attempt, _) = attempt_with(&lines, &last, Duration::from_millis(2500));
+        assert_eq!(attempt.stopped, None);
+        assert_eq!(attempt.reports.len(), 1);
     }
 
     #[test]

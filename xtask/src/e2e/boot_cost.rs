@@ -59,6 +59,7 @@ pub(crate) fn measure() -> Result<Measured, Error> {
         guests: &[Guest { kernel, initramfs }],
         folder: &folder,
         keep: false,
+        whole: false,
         nested,
         qemu,
     };

@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// Keep the logs of scenarios that passed too
     #[arg(long)]
     keep: bool,
+    /// Have guests of an emulated processor move as much data as others, which takes many minutes
+    #[arg(long)]
+    whole: bool,
     /// Run nested in QEMU even where KVM is real
     #[arg(long)]
     nested: bool,
@@ -175,6 +178,7 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
         guests: &guests,
         folder: &folder,
         keep: options.keep,
+        whole: options.whole,
         nested,
         qemu: None,
     };

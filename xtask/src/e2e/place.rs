@@ -107,6 +107,8 @@ pub(crate) struct Place<'a> {
     /// Where images, plans and logs go.
     pub(crate) folder: &'a Path,
     pub(crate) keep: bool,
+    /// Whether slow guests move as much data as others.
+    pub(crate) whole: bool,
     pub(crate) nested: Option<Nested>,
     /// A QEMU to measure beside `host-sim`.
     pub(crate) qemu: Option<Carried>,
@@ -212,6 +214,7 @@ impl Place<'_> {
             logs: logs.to_path_buf(),
             keep: self.keep,
             slow: self.nested.is_some(),
+            whole: self.whole,
         }
     }
 

@@ -18,7 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
     // An emulated processor would need more than a minute for 256 MiB.
-    let mebibytes = if context.is_slow() { 64 } else { 256 };
+    let mebibytes = context.mebibytes(64);
     let source = context.random_image("source", mebibytes, 0x5eed)?;
     let target = context.empty_image("target", mebibytes)?;
     let system = context.empty_image("system", 128)?;

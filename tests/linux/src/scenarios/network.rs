@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::network_tools::{
-    PEER, adapter, answers, counter, dhcp, interface, no_errors, ping, transfer, wait_for_carrier,
+    PEER, adapter, answers, counter, dhcp, interface, no_errors, ping, transfer, wait_for_answer,
+    wait_for_carrier,
 };
 use crate::context::Context;
 use crate::guest::Guest;
@@ -43,10 +44,10 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     })?;
     ping(&mut guest, &first, PEER, 56)?;
     // An emulated processor would need minutes for 256 MiB each way, twice.
-    let mebibytes = if context.is_slow() { 2 } else { 256 };
+    let mebibytes = context.mebibytes(2);
     for offloads in [true, false] {
         let begin = Instant::now();
-        transfer_with(&mut guest, &first, offloads, mebibytes)
+        transfer_with(&mut guest, &first, offloads, mebibytes.into())
             .map_err(|trouble| trouble.during(&format!("offloads {}", on_off(offloads))))?;
         context.note(format!(
             "offloads {}: {mebibytes} MiB each way, made and hashed, in {:.1} s",
@@ -200,6 +201,7 @@ fn large_packets(guest: &mut Guest, interface: &str) -> Result<(), Trouble> {
     transfer(guest, 4)?;
     guest.sh(&format!("ip link set {interface} mtu 1500"))?;
     wait_for_carrier(guest, interface, true)?;
+    wait_for_answer(guest, interface, PEER)?;
     ping(guest, interface, PEER, 56).map_err(|trouble| trouble.during("back at 1500"))
 }
 
@@ -212,6 +214,7 @@ fn link(guest: &mut Guest, interface: &str) -> Result<(), Trouble> {
     })?;
     guest.ctl(&["nic", "link", "0", "up"])?;
     wait_for_carrier(guest, interface, true)?;
+    wait_for_answer(guest, interface, PEER)?;
     ping(guest, interface, PEER, 56)
 }
 

@@ -88,6 +88,18 @@ pub(super) fn ping(
     )))
 }
 
+/// Waits until the target answers at all, as after a change of the link: the stack may drop what is sent for some
+/// seconds more, and then what waited for the neighbour's address.
+pub(super) fn wait_for_answer(
+    guest: &mut Guest,
+    interface: &str,
+    target: &str,
+) -> Result<(), Trouble> {
+    guest.wait_until(&format!(
+        "ping -q -c 1 -W 2 -I {interface} {target} > /dev/null"
+    ))
+}
+
 /// Whether the target answers a ping within two seconds.
 pub(super) fn answers(guest: &mut Guest, interface: &str, target: &str) -> Result<bool, Trouble> {
     let ping = format!("ping -q -c 1 -W 2 -I {interface} {target}");

@@ -31,6 +31,8 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
         .machine()
         .arguments(["--nic", &on_switch(",mac=00:15:5d:00:00:01")]);
     machine.name = "first".to_owned();
+    // Files of 256 MiB are on a file system in half of it.
+    machine.mebibytes = 768;
     let mut first = context.start(&machine)?;
     let mut machine = context.machine().arguments([
         "--nic",
@@ -39,6 +41,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
         &on_switch(&format!(",mac=00:15:5d:00:00:03,vlan={VLAN}")),
     ]);
     machine.name = "second".to_owned();
+    machine.mebibytes = 768;
     let mut second = context.start(&machine)?;
     let near = interface(&mut first, 0)?;
     let far = interface(&mut second, 0)?;
@@ -46,7 +49,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     second.sh(&format!("ip addr add 10.1.0.2/24 dev {far}"))?;
     ping(&mut first, &near, "10.1.0.2", 56)?;
     ping(&mut second, &far, "10.1.0.1", 1472)?;
-    let mebibytes = if context.is_slow() { 4 } else { 256 };
+    let mebibytes = context.mebibytes(4);
     for guest in [&mut first, &mut second] {
         serve(guest)?;
     }
@@ -66,7 +69,24 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     ensure(!answers(&mut second, &far, "10.1.0.1")?, || {
         "a guest that was killed answers".to_owned()
     })?;
+    frames_cross_again(&mut second, &far)?;
     no_errors(&mut second, &far, 0)
+}
+
+/// What one adapter of a guest sends arrives at the other, over the switch that its own host-sim has become.
+fn frames_cross_again(guest: &mut Guest, from: &str) -> Result<(), Trouble> {
+    let before = counter(&adapter(guest, 1)?, "received_broadcast")?;
+    // Nobody has the address: the question for it goes to all that are in the VLAN.
+    guest.sh(&format!(
+        "ip link add link {from} name vlan type vlan id {VLAN} && ip addr add 10.9.0.1/24 dev vlan && ip link set vlan up
+        (ping -q -i 0.5 -I vlan 10.9.0.2) > /dev/null 2>&1 &"
+    ))?;
+    guest
+        .ctl_until(&["nic", "list"], |list| {
+            counter(&list[1], "received_broadcast").is_ok_and(|count| count > before)
+        })
+        .map_err(|trouble| trouble.during("frames over the new switch"))?;
+    guest.sh("killall ping && ip link del vlan").map(drop)
 }
 
 /// A TCP service that answers with the hash of what it is sent.
