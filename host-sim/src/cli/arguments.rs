@@ -10,6 +10,7 @@ use host_sim::net::NicArgument;
 use host_sim::serial::Endpoint;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use hypercall::cpuid::Recommendations;
 
 use super::ctl::CtlOptions;
 use super::switch::SwitchOptions;
@@ -80,6 +81,29 @@ pub(crate) enum BackendChoice {
     Kvm,
 }
 
+/// Hypercalls that a guest uses only where it is told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Recommend {
+    /// Have other processors forget translations of addresses
+    TlbFlush,
+    /// Interrupt other processors
+    ClusterIpi,
+}
+
+impl Recommend {
+    /// What CPUID says of them.
+    pub(crate) fn recommendations(calls: &[Self]) -> Recommendations {
+        calls
+            .iter()
+            .map(|call| match call {
+                Self::TlbFlush => Recommendations::REMOTE_FLUSH,
+                Self::ClusterIpi => Recommendations::CLUSTER_IPI,
+            })
+            .map(|call| call | Recommendations::EX_PROCESSOR_MASKS)
+            .collect()
+    }
+}
+
 /// Something that is there or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Switch {
@@ -140,6 +164,9 @@ pub(crate) struct RunOptions {
     /// Processors of this machine that the virtual ones stay on, in turn; only on KVM
     #[arg(long, value_name = "CPU,...", value_delimiter = ',')]
     pub(crate) pin: Vec<usize>,
+    /// Hypercalls that the guest is recommended to make where it would interrupt its other processors; only on KVM
+    #[arg(long, value_name = "CALLS,...", value_enum, value_delimiter = ',')]
+    pub(crate) recommend: Vec<Recommend>,
     /// Guest memory, with K, M or G
     #[arg(long = "mem", value_name = "SIZE", default_value = "128M")]
     pub(crate) memory: Size,

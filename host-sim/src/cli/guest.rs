@@ -11,6 +11,7 @@ use host_sim::memory::GuestMemory;
 use host_sim::partition::inproc::{InprocConfig, InprocPartition};
 use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::{LineOutput, Output};
+use hypercall::cpuid::Recommendations;
 
 use super::Error;
 use super::inproc_machine::InprocMachine;
@@ -21,6 +22,8 @@ pub(super) struct GuestConfig<'a> {
     pub(super) path: &'a Path,
     pub(super) cpus: u32,
     pub(super) pin: &'a [usize],
+    /// What CPUID recommends besides the usual.
+    pub(super) recommended: Recommendations,
     pub(super) memory: u64,
     pub(super) command_line: String,
     /// Called with each line that the guest prints.
@@ -64,6 +67,7 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
         path,
         cpus,
         pin,
+        recommended,
         memory,
         command_line,
         on_console,
@@ -76,6 +80,11 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
                 "the in-process back end has no CPU to run '{}'; it runs {twin}, which is linked into this program",
                 path.display()
             )));
+        }
+        if !recommended.is_empty() {
+            return Err(Error::usage(
+                "--recommend needs KVM: in process no processor caches translations or takes every interrupt",
+            ));
         }
         if !pin.is_empty() {
             return Err(Error::usage(
@@ -97,7 +106,7 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
     let line_output = |on_line: Box<dyn Fn(&str) + Send + Sync>| -> Output {
         Box::new(LineOutput::new(move |line: &str| on_line(line)))
     };
-    let mut partition = Partition::new(KvmConfig {
+    let config = KvmConfig {
         memory,
         vp_count: cpus,
         platform: Platform::Bare,
@@ -108,8 +117,9 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
                 eprintln!("host-sim: the guest reports a crash: {report:?}");
             }
         })),
-    })
-    .map_err(Error::failed)?;
+    };
+    let mut partition = Partition::with_hv(config, |hv| hv.recommendations |= recommended)
+        .map_err(Error::failed)?;
     partition.pin(pin).map_err(Error::failed)?;
     partition
         .load_elf(image, &command_line)

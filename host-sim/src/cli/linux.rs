@@ -21,7 +21,7 @@ use host_sim::serial::Feeder;
 use host_sim::vsp::video::VideoOptions;
 
 use super::Error;
-use super::arguments::{BackendChoice, RunOptions, Switch};
+use super::arguments::{BackendChoice, Recommend, RunOptions, Switch};
 use super::backend::choose;
 use super::control::{self, Orders};
 use super::setup;
@@ -216,6 +216,12 @@ impl Media {
 
 /// The machine with its serial lines connected, but nothing in its memory.
 fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
+    let recommended = Recommend::recommendations(&options.recommend);
+    if options.hyperv == Switch::Off && !recommended.is_empty() {
+        return Err(Error::usage(
+            "--recommend needs --hyperv on: a guest without it makes no hypercalls",
+        ));
+    }
     let memory = GuestMemory::with_hole(options.memory.0, HOLE)
         .map_err(|error| Error::failed(format!("no memory for the guest: {error}")))?;
     let mut lines = [
@@ -223,7 +229,7 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
         options.serial2.open().map_err(Error::failed)?,
     ];
     let [console, report] = lines.each_mut().map(|line| line.take_output());
-    let partition = Partition::new(KvmConfig {
+    let config = KvmConfig {
         memory,
         vp_count: options.cpus,
         platform: Platform::Pc {
@@ -236,8 +242,9 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
                 print_crash(&report);
             }
         })),
-    })
-    .map_err(Error::failed)?;
+    };
+    let partition = Partition::with_hv(config, |hv| hv.recommendations |= recommended)
+        .map_err(Error::failed)?;
     let [first, second] = lines;
     let ports = partition.serial_ports();
     let feeders = [

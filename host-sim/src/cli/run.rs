@@ -12,7 +12,7 @@ use host_sim::ic::shutdown::Order;
 use ic_services::shutdown::Action;
 
 use super::Error;
-use super::arguments::{BackendChoice, RunOptions};
+use super::arguments::{BackendChoice, Recommend, RunOptions};
 use super::backend::{self, choose};
 use super::control::{self, Orders};
 use super::demo::{self, Hashes};
@@ -90,6 +90,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         path,
         cpus: options.cpus,
         pin: &options.pin,
+        recommended: Recommend::recommendations(&options.recommend),
         memory: options.memory.0,
         command_line: demo::command_line(options, slow),
         on_console: console(options.json),

@@ -22,6 +22,16 @@ pub trait InterruptSink: Send + Sync {
     fn inject(&self, vp: u32, vector: u8);
 }
 
+/// Makes virtual processors forget translations of addresses that they have cached: the back end's end of the flush
+/// hypercalls.
+pub trait TranslationFlusher: Send + Sync {
+    /// Returns when each of these virtual processors has forgotten all its translations, or will have before it
+    /// executes its next instruction. `caller` executes none meanwhile; it may be among them.
+    ///
+    /// The shim calls this with no lock held. Several processors may call at once, for each other.
+    fn flush(&self, caller: u32, vps: &mut dyn Iterator<Item = u32>);
+}
+
 /// Configuration of a [`Hv`](super::Hv). Start from [`HvConfig::new`] and change what should differ.
 #[derive(Clone)]
 pub struct HvConfig {
@@ -31,6 +41,8 @@ pub struct HvConfig {
     pub clock: Arc<dyn Clock>,
     /// Where interrupts go.
     pub interrupts: Arc<dyn InterruptSink>,
+    /// Flushes translations; without it, partitions cannot be recommended to call for that.
+    pub flusher: Option<Arc<dyn TranslationFlusher>>,
     /// Number of virtual processors, 1 to [`MAX_VP_COUNT`]; their indices count from 0.
     pub vp_count: u32,
     /// I/O port by which the hypercall page traps. Not 0x7E, 0x80 or 0xB2, and no device's.
@@ -97,10 +109,7 @@ impl HvConfig {
     /// Recommendations that need something of the hypervisor which this one has not.
     const IMPOSSIBLE_RECOMMENDATIONS: Recommendations = Recommendations::ADDRESS_SPACE_SWITCH
         .union(Recommendations::LOCAL_FLUSH)
-        .union(Recommendations::REMOTE_FLUSH)
         .union(Recommendations::APIC_MSRS)
-        .union(Recommendations::CLUSTER_IPI)
-        .union(Recommendations::EX_PROCESSOR_MASKS)
         .union(Recommendations::NESTED)
         .union(Recommendations::ENLIGHTENED_VMCS)
         .union(Recommendations::MMIO_HYPERCALLS)
@@ -125,6 +134,7 @@ impl HvConfig {
             memory,
             clock,
             interrupts,
+            flusher: None,
             vp_count,
             hypercall_port: Self::DEFAULT_HYPERCALL_PORT,
             privileges,
@@ -165,15 +175,15 @@ impl HvConfig {
         if matches!(self.hypercall_port, 0x7E | 0x80 | 0xB2) {
             return Err(HvError::HypercallPort(self.hypercall_port));
         }
+        let mut impossible = Self::IMPOSSIBLE_RECOMMENDATIONS;
+        impossible.set(Recommendations::REMOTE_FLUSH, self.flusher.is_none());
         let unimplemented = Unimplemented {
             privileges: self.privileges.difference(Self::IMPLEMENTED_PRIVILEGES),
             hypercalls: self
                 .hypercall_privileges
                 .difference(Self::IMPLEMENTED_HYPERCALLS),
             features: self.features.difference(Self::IMPLEMENTED_FEATURES),
-            recommendations: self
-                .recommendations
-                .intersection(Self::IMPOSSIBLE_RECOMMENDATIONS),
+            recommendations: self.recommendations.intersection(impossible),
         };
         if unimplemented != Unimplemented::default() {
             return Err(HvError::Unimplemented(unimplemented));

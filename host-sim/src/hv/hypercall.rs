@@ -1,7 +1,7 @@
 //! Hypercalls: decoding, checks in the order of the TLFS, and the calls themselves.
 
 use hypercall::call::{CallCode, CallKind, CallResult, Control, PostMessage, SignalEvent, Status};
-use hypercall::cpuid::HypercallPrivileges;
+use hypercall::cpuid::{HypercallPrivileges, Recommendations};
 use zerocopy::FromBytes;
 
 use super::Hv;
@@ -32,9 +32,25 @@ struct Call {
 }
 
 impl Call {
-    /// Codes that no privilege guards and that are not implemented are unknown, as the TLFS has it.
-    fn of(code: CallCode) -> Option<Self> {
+    /// Codes that no privilege guards and that are not implemented are unknown, as the TLFS has it; so are those of
+    /// calls that the partition is not recommended to make.
+    fn of(code: CallCode, recommendations: Recommendations) -> Option<Self> {
+        let recommended = |what| {
+            recommendations
+                .contains(what)
+                .then_some(HypercallPrivileges::empty())
+        };
         let privilege = match code {
+            CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE | CallCode::FLUSH_VIRTUAL_ADDRESS_LIST => {
+                recommended(Recommendations::REMOTE_FLUSH)?
+            }
+            CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE_EX | CallCode::FLUSH_VIRTUAL_ADDRESS_LIST_EX => {
+                recommended(Recommendations::REMOTE_FLUSH | Recommendations::EX_PROCESSOR_MASKS)?
+            }
+            CallCode::SEND_SYNTHETIC_CLUSTER_IPI => recommended(Recommendations::CLUSTER_IPI)?,
+            CallCode::SEND_SYNTHETIC_CLUSTER_IPI_EX => {
+                recommended(Recommendations::CLUSTER_IPI | Recommendations::EX_PROCESSOR_MASKS)?
+            }
             CallCode::NOTIFY_LONG_SPIN_WAIT => HypercallPrivileges::empty(),
             CallCode::POST_MESSAGE => HypercallPrivileges::POST_MESSAGES,
             CallCode::SIGNAL_EVENT => HypercallPrivileges::SIGNAL_EVENTS,
@@ -80,7 +96,7 @@ impl Hv {
         if !self.is_hypercall_page_enabled() {
             return Status::INVALID_PARTITION_STATE.into();
         }
-        let Some(call) = Call::of(control.code()) else {
+        let Some(call) = Call::of(control.code(), self.machine.config.recommendations) else {
             return Status::INVALID_HYPERCALL_CODE.into();
         };
         let privileges = self.machine.config.hypercall_privileges;
@@ -97,6 +113,14 @@ impl Hv {
         match control.code() {
             CallCode::POST_MESSAGE => self.post_message_call(control, registers).into(),
             CallCode::SIGNAL_EVENT => self.signal_event_call(control, registers).into(),
+            CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE | CallCode::FLUSH_VIRTUAL_ADDRESS_LIST => {
+                self.flush_call(vp, control, registers)
+            }
+            CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE_EX | CallCode::FLUSH_VIRTUAL_ADDRESS_LIST_EX => {
+                self.flush_call_ex(vp, control, registers)
+            }
+            CallCode::SEND_SYNTHETIC_CLUSTER_IPI => self.ipi_call(control, registers).into(),
+            CallCode::SEND_SYNTHETIC_CLUSTER_IPI_EX => self.ipi_call_ex(control, registers).into(),
             CallCode::NOTIFY_LONG_SPIN_WAIT => {
                 std::thread::yield_now();
                 Status::SUCCESS.into()

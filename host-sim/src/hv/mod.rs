@@ -27,6 +27,7 @@ mod overlay;
 mod partition_state;
 mod port;
 mod registers;
+mod remote;
 mod shared_page;
 mod thread;
 mod time;
@@ -43,7 +44,9 @@ use ::hypercall::call::{MessageType, Status};
 use ::hypercall::msr::SintIndex;
 
 pub use clock::{Clock, HostTscClock, ManualClock, MonotonicClock};
-pub use config::{HvConfig, HvError, InterruptSink, MAX_VP_COUNT, Unimplemented};
+pub use config::{
+    HvConfig, HvError, InterruptSink, MAX_VP_COUNT, TranslationFlusher, Unimplemented,
+};
 pub use counters::{Counters, VpCounters};
 pub use crash::{CrashMessage, CrashReport};
 pub use hypercall::{HypercallRegisters, PARTITION_ID};

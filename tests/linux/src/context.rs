@@ -222,6 +222,18 @@ impl Context {
         Ok(path)
     }
 
+    /// This program as an image of a disk, to be run in the guest.
+    ///
+    /// # Errors
+    /// It cannot be copied.
+    pub fn own_program(&self) -> Result<PathBuf, Trouble> {
+        let path = self.scratch.join("own-program");
+        std::fs::copy(std::env::current_exe()?, &path)?;
+        let file = File::options().write(true).open(&path)?;
+        file.set_len(file.metadata()?.len().next_multiple_of(4096))?;
+        Ok(path)
+    }
+
     /// Makes an image of zeros in the scratch folder, which takes no room yet.
     ///
     /// # Errors

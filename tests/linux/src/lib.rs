@@ -17,6 +17,7 @@ pub mod iso9660;
 pub mod kernel_log;
 pub mod machine;
 pub mod plan;
+pub mod remap;
 pub mod rfb;
 pub mod scenario;
 pub mod scenarios;

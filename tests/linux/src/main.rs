@@ -1,8 +1,10 @@
 //! `linux-guest-tests PLAN`: runs the plan's jobs and tells what becomes of each. In a guest, `linux-guest-tests --draw`
-//! draws a picture, see [`linux_guest_tests::draw`].
+//! draws a picture, see [`linux_guest_tests::draw`], and `linux-guest-tests --remap` moves pages, see
+//! [`linux_guest_tests::remap`].
 //!
 //! The exit status is 0 when all jobs were run, whatever their outcome, 1 when the plan makes no sense.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -17,15 +19,23 @@ use linux_guest_tests::scenarios;
 /// How much of a log is shown with a failure, for those who have no logs afterwards.
 const LAST_LINES: usize = 40;
 
+/// What this program does in a guest, given the words of its command line.
+type InGuest = fn(&[OsString]) -> std::io::Result<()>;
+
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let first = words.next();
-    if first.as_ref().is_some_and(|word| word == "--draw") {
+    let in_guest: Option<InGuest> = match first.as_deref().and_then(OsStr::to_str) {
+        Some("--draw") => Some(linux_guest_tests::draw::draw),
+        Some("--remap") => Some(linux_guest_tests::remap::remap),
+        _ => None,
+    };
+    if let Some(run) = in_guest {
         let words: Vec<_> = words.collect();
-        return match linux_guest_tests::draw::draw(&words) {
+        return match run(&words) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("linux-guest-tests: cannot draw: {error}");
+                eprintln!("linux-guest-tests: {error}");
                 ExitCode::FAILURE
             }
         };

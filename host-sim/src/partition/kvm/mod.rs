@@ -24,6 +24,7 @@ mod probe;
 mod registers;
 mod run;
 mod running;
+mod translations;
 mod vm;
 
 pub use device_memory::KvmDeviceMemoryMapper;

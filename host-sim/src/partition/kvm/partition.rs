@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use hypercall::cpuid::Recommendations;
 use kvm_ioctls::{Kvm, VcpuFd};
 
 use super::devices::Devices;
 use super::exits::ExitCounters;
 use super::interrupts::MsiSink;
 use super::run::Processor;
+use super::translations::Translations;
 use super::vm::{CurrentVm, DEVICE, Vm, open};
 use super::{
     KvmDeviceMemoryMapper, KvmError, Platform, Running, affinity, clock, cpuid, registers,
@@ -15,7 +17,7 @@ use super::{
 use crate::boot::elf::Image;
 use crate::boot::linux::{LinuxBoot, LinuxEntry, LinuxError};
 use crate::boot::long_mode::{self, Entry, LoadError};
-use crate::hv::{Clock, Hv, HvConfig, HvEvent};
+use crate::hv::{Clock, Hv, HvConfig, HvEvent, TranslationFlusher};
 use crate::memory::GuestMemory;
 use crate::serial::{Output, SerialPort};
 
@@ -58,6 +60,8 @@ pub struct Partition {
     pub(super) platform: Platform,
     pub(super) devices: Arc<Devices>,
     pub(super) processors: Vec<Processor>,
+    /// For the flush hypercalls, if the guest is recommended to make them.
+    pub(super) translations: Option<Arc<Translations>>,
     pub(super) on_event: Option<OnEvent>,
     start: Option<Start>,
 }
@@ -95,9 +99,15 @@ impl Partition {
 
         let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm), config.vp_count));
         let mut hv_config = HvConfig::new(config.memory, clock, sink, config.vp_count);
+        let translations = Arc::new(Translations::new(config.vp_count));
+        hv_config.flusher = Some(Arc::clone(&translations) as Arc<dyn TranslationFlusher>);
         hv_config.vp_assist_page = platform.is_pc();
         adjust(&mut hv_config);
         let hv = Hv::new(hv_config)?;
+        let flushes = hv
+            .config()
+            .recommendations
+            .contains(Recommendations::REMOTE_FLUSH);
         let processors = prepared(&hv, &vm, processors, platform)?;
         Ok(Self {
             hv,
@@ -107,6 +117,7 @@ impl Partition {
             platform,
             devices: Arc::new(devices),
             processors,
+            translations: flushes.then_some(translations),
             on_event: config.on_event,
             start: None,
         })
@@ -120,6 +131,7 @@ impl Partition {
         platform: Platform,
         devices: Arc<Devices>,
         on_event: Option<OnEvent>,
+        translations: Option<Arc<Translations>>,
     ) -> Result<Self, KvmError> {
         hv.reset();
         let config = hv.config();
@@ -138,6 +150,7 @@ impl Partition {
             platform,
             devices,
             processors,
+            translations,
             on_event,
             start: None,
         })

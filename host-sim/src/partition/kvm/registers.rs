@@ -18,6 +18,7 @@ const CR0_NUMERIC_ERROR: u64 = 1 << 5;
 const CR0_WRITE_PROTECT: u64 = 1 << 16;
 const CR0_PAGING: u64 = 1 << 31;
 const CR4_PHYSICAL_ADDRESS_EXTENSION: u64 = 1 << 5;
+const CR4_GLOBAL_PAGES: u64 = 1 << 7;
 const EFER_LONG_MODE_ENABLE: u64 = 1 << 8;
 const EFER_LONG_MODE_ACTIVE: u64 = 1 << 10;
 const FLAGS_ALWAYS: u64 = 1 << 1;
@@ -222,6 +223,17 @@ pub(super) fn set_hypercall_result(regs: &mut kvm_regs, sregs: &kvm_sregs, resul
 
 fn joined(high: u64, low: u64) -> u64 {
     high << 32 | low & 0xFFFF_FFFF
+}
+
+/// Makes a processor that is not in the guest forget all translations that it has cached.
+///
+/// KVM has no call for that. A change of CR4 has it build its page tables' root anew, and that flushes.
+pub(super) fn forget_translations(processor: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+    let sregs = processor.get_sregs()?;
+    let mut other = sregs;
+    other.cr4 ^= CR4_GLOBAL_PAGES;
+    processor.set_sregs(&other)?;
+    processor.set_sregs(&sregs)
 }
 
 /// The processor's registers for a report, if KVM still gives them.

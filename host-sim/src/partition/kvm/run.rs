@@ -8,6 +8,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use super::devices::End;
 use super::exits::ExitCounters;
 use super::running::Shared;
+use super::translations::RunsHere;
 use super::{ExitReason, Failure, Outcome, affinity, kick, registers};
 
 /// A virtual processor and what it needs to run.
@@ -39,17 +40,31 @@ impl Processor {
         }
         // SAFETY: `self` outlives the guard, which is dropped at the end of this function.
         let guard = unsafe { kick::Guard::new(&mut self.fd) };
+        let translations = shared.translations.as_deref();
+        let runs_here = translations.and_then(|translations| translations.run_here(self.index));
         while !shared.has_ended() {
-            match self.step(shared) {
+            match self.step(shared, runs_here.as_ref()) {
                 ControlFlow::Continue(()) => shared.hv.vp_exited(self.index),
                 ControlFlow::Break(outcome) => shared.end(outcome),
             }
         }
+        drop(runs_here);
         drop(guard);
     }
 
-    fn step(&mut self, shared: &Shared) -> ControlFlow<Outcome> {
-        let next = match self.fd.run() {
+    fn step(&mut self, shared: &Shared, runs_here: Option<&RunsHere<'_>>) -> ControlFlow<Outcome> {
+        if let Some(runs_here) = runs_here
+            && runs_here.enter()
+            && let Err(error) = registers::forget_translations(&self.fd)
+        {
+            let errno = error.errno();
+            return self.fail(shared, Failure::Run { errno });
+        }
+        let exit = self.fd.run();
+        if let Some(runs_here) = runs_here {
+            runs_here.leave();
+        }
+        let next = match exit {
             Ok(exit) => answer(exit, self.index, shared, &self.counters),
             Err(error) => match error.errno() {
                 libc::EINTR | libc::EAGAIN => {

@@ -11,6 +11,7 @@ use vmm_sys_util::signal::Killable;
 use super::devices::Devices;
 use super::exits::ExitCounters;
 use super::partition::{OnEvent, Partition};
+use super::translations::Translations;
 use super::vm::{CurrentVm, Vm};
 use super::{ExitCounts, Failure, KvmDeviceMemoryMapper, KvmError, Outcome, Platform, kick};
 use crate::hv::{Hv, HvEvent, TimerThread};
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     /// Where hypercalls trap; none if the guest sees no hypervisor.
     pub(super) hypercall_port: Option<u16>,
     shows_hypervisor: bool,
+    /// For the flush hypercalls, if the guest is recommended to make them.
+    pub(super) translations: Option<Arc<Translations>>,
     ended: AtomicBool,
     outcome: Mutex<Option<Outcome>>,
     changed: Condvar,
@@ -100,6 +103,7 @@ impl Running {
             devices,
             processors,
             on_event,
+            translations,
             ..
         } = partition;
         let shows_hypervisor = platform.shows_hypervisor();
@@ -108,6 +112,7 @@ impl Running {
             shows_hypervisor,
             hv,
             devices,
+            translations,
             ended: AtomicBool::new(false),
             outcome: Mutex::new(None),
             changed: Condvar::new(),
@@ -197,6 +202,7 @@ impl Running {
             self.platform,
             Arc::clone(&self.shared.devices),
             self.on_event.clone(),
+            self.shared.translations.clone(),
         )
     }
 

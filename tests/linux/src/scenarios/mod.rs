@@ -15,6 +15,7 @@ mod disk_unclean;
 mod file_copy;
 mod heartbeat;
 mod host_version;
+mod hypercalls;
 mod input;
 mod kvp;
 mod network;
@@ -33,6 +34,7 @@ mod vss;
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     boot::OTHER_KERNELS,
+    hypercalls::SCENARIO,
     disk::SCENARIO,
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,

@@ -1,7 +1,7 @@
 //! What the guest draws is what the host shows.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
@@ -43,7 +43,7 @@ fn resolution(context: &mut Context, width: u32, height: u32) -> Result<(), Trou
     // The picture comes to the guest as a disk.
     let image = context.scratch().join("pattern");
     std::fs::write(&image, in_memory(&pattern))?;
-    let painter = painter(context)?;
+    let painter = context.own_program()?;
     let socket = context.scratch().join("vnc");
     let _ = std::fs::remove_file(&socket);
     let mut machine = context
@@ -90,15 +90,6 @@ fn resolution(context: &mut Context, width: u32, height: u32) -> Result<(), Trou
         ..seen
     };
     same(&seen, &pattern).map_err(|trouble| trouble.during("a client that came later"))
-}
-
-/// This program as an image of a disk, to draw in the guest.
-fn painter(context: &Context) -> Result<PathBuf, Trouble> {
-    let path = context.scratch().join("painter");
-    std::fs::copy(std::env::current_exe()?, &path)?;
-    let file = File::options().write(true).open(&path)?;
-    file.set_len(file.metadata()?.len().next_multiple_of(4096))?;
-    Ok(path)
 }
 
 /// No two rows or columns of it are alike, and all bits of each colour occur.
