@@ -2,72 +2,19 @@
 
 mod network_support;
 
-use host_sim::net::checksum::{is_ipv4_header_good, is_transport_good};
-use host_sim::net::headers::{Headers, vlan_tag};
+use host_sim::net::headers::vlan_tag;
 use host_sim::net::pair::Pair;
-use host_sim::net::{Capabilities, Frame, Offload, PartialChecksum, Segmentation};
+use host_sim::net::{Capabilities, Frame, PartialChecksum};
 use host_sim::vsp::network::testing::{Guest, Shape};
 use host_sim::vsp::network::{NetworkOptions, VlanMode};
+use network_support::offload::{
+    ALL, assert_good, checksum, large, offload_of, packets, seeded, send_large,
+};
 use network_support::{Packet, STRANGER, guest, guest_with, options, own, pattern};
-use proptest::prelude::*;
 use vsc_net::wire::ndis::{OffloadParameters, Oid, checksum_setting, switch_setting};
 use vsc_net::wire::nvsp::Version;
 use vsc_net::wire::rndis::{LargeSend, PacketInfo, ReceiveChecksum, TransmitChecksum, VlanTag};
 use zerocopy::IntoBytes;
-
-const ALL: Capabilities = Capabilities {
-    checksum: true,
-    segmentation_ipv4: true,
-    segmentation_ipv6: true,
-};
-
-fn assert_good(frame: &[u8]) -> Headers {
-    let headers = Headers::parse(frame).expect("an IP packet");
-    assert!(is_ipv4_header_good(frame, &headers));
-    assert_eq!(is_transport_good(frame, &headers), Some(true));
-    headers
-}
-
-/// A frame as a guest hands it over that leaves the checksum to the host: the sum of the pseudo-header in its place.
-fn seeded(packet: &Packet<'_>, with_length: bool) -> Vec<u8> {
-    let mut frame = packet.bare();
-    let headers = Headers::parse(&frame).unwrap();
-    let length = if with_length {
-        headers.end - headers.transport
-    } else {
-        0
-    };
-    let seed = host_sim::net::checksum::pseudo_header(&headers, &frame, length).unwrap();
-    let at = headers.transport + usize::from(headers.checksum_offset().unwrap());
-    frame[at..at + 2].copy_from_slice(&host_sim::net::checksum::fold(seed).to_be_bytes());
-    if !packet.ipv6 {
-        host_sim::net::checksum::fill_ipv4_header(&mut frame, &headers);
-    }
-    frame
-}
-
-fn checksum(value: TransmitChecksum) -> PacketInfo {
-    PacketInfo {
-        checksum: Some(value.0),
-        ..PacketInfo::default()
-    }
-}
-
-fn packets(payload: &[u8]) -> [Packet<'_>; 4] {
-    let (tcp, udp) = (
-        Packet::tcp(STRANGER, own(), payload),
-        Packet::udp(STRANGER, own(), payload),
-    );
-    [tcp, udp, tcp.v6(), udp.v6()]
-}
-
-fn offload_of(packet: &Packet<'_>) -> TransmitChecksum {
-    let transport = packet.transport() as u16;
-    match packet.protocol {
-        6 => TransmitChecksum::tcp(packet.ipv6, transport),
-        _ => TransmitChecksum::udp(packet.ipv6, transport),
-    }
-}
 
 // H19, H22, H23
 #[test]
@@ -246,169 +193,6 @@ fn offloads_that_contradict_the_frame_lose_it() {
     assert!(cable.collect().is_some());
 }
 
-/// Sends a long segment as a guest does; returns what arrives.
-fn send_large(
-    guest: &mut Guest,
-    cable: &Pair,
-    packet: &Packet<'_>,
-    mss: u32,
-    zero_length: bool,
-    send: LargeSend,
-) -> Vec<Frame> {
-    let mut frame = seeded(packet, !zero_length);
-    if !packet.ipv6 {
-        frame[24..26].fill(0);
-    }
-    if zero_length {
-        let at = if packet.ipv6 { 18 } else { 16 };
-        frame[at..at + 2].fill(0);
-    }
-    let info = PacketInfo {
-        large_send: Some(send),
-        ..PacketInfo::default()
-    };
-    assert!(guest.transmit(0, &frame, &info, Shape::Direct), "{mss}");
-    std::iter::from_fn(|| cable.collect()).collect()
-}
-
-fn large(packet: &Packet<'_>, mss: u32) -> LargeSend {
-    LargeSend::version_2(packet.ipv6, mss, packet.transport() as u16)
-}
-
-/// Puts segments together again, checking each.
-fn reassemble(segments: &[Frame], packet: &Packet<'_>, mss: usize) -> Vec<u8> {
-    let mut payload = Vec::new();
-    for (place, segment) in segments.iter().enumerate() {
-        let headers = assert_good(&segment.bytes);
-        assert_eq!(segment.offload, Offload::default());
-        let (start, tcp) = (packet.header_length(), headers.transport);
-        let word = |at: usize| u32::from_be_bytes(segment.bytes[at..at + 4].try_into().unwrap());
-        assert_eq!(
-            word(tcp + 4),
-            0xFFFF_FF00u32.wrapping_add(payload.len() as u32)
-        );
-        let is_last = place + 1 == segments.len();
-        let flags = packet.flags
-            & if is_last { 0xFF } else { !0x09 }
-            & if place == 0 { 0xFF } else { 0x7F };
-        assert_eq!(segment.bytes[tcp + 13], flags, "segment {place}");
-        if !packet.ipv6 {
-            let id = u16::from_be_bytes([segment.bytes[18], segment.bytes[19]]);
-            assert_eq!(id, 0x1234 + place as u16);
-        }
-        let length = segment.bytes.len() - start;
-        assert!(length == mss || is_last && length <= mss && length != 0);
-        payload.extend(&segment.bytes[start..]);
-    }
-    payload
-}
-
-// H26
-#[test]
-fn long_segments_are_cut_in_software() {
-    for length in [1461usize, 2920, 20_000, 62_000] {
-        let payload = pattern(length);
-        for packet in [
-            Packet::tcp(STRANGER, own(), &payload),
-            Packet::tcp(STRANGER, own(), &payload).v6(),
-        ] {
-            let packet = Packet {
-                flags: 0x99,
-                ..packet
-            };
-            for zero_length in [false, true] {
-                let (mut guest, cable) = guest(Version::V6_1);
-                let segments = send_large(
-                    &mut guest,
-                    &cable,
-                    &packet,
-                    1448,
-                    zero_length,
-                    large(&packet, 1448),
-                );
-                assert_eq!(segments.len(), length.div_ceil(1448));
-                assert_eq!(reassemble(&segments, &packet, 1448), payload);
-                let counters = guest.machine.handle.counters();
-                assert_eq!(
-                    (counters.large_sends, counters.segments_made),
-                    (1, segments.len() as u64)
-                );
-            }
-        }
-    }
-}
-
-// H26, with the vector of the specification's section 13.2 in spirit: the sum covers the length.
-#[test]
-fn long_segments_are_left_to_a_capable_back_end() {
-    let payload = pattern(4000);
-    for packet in [
-        Packet::tcp(STRANGER, own(), &payload),
-        Packet::tcp(STRANGER, own(), &payload).v6(),
-    ] {
-        let (mut guest, cable) = guest_with(options(), ALL, Version::V6_1);
-        let sent = send_large(
-            &mut guest,
-            &cable,
-            &packet,
-            1448,
-            true,
-            large(&packet, 1448),
-        );
-        let [frame] = sent.as_slice() else {
-            panic!("{}", sent.len())
-        };
-        let header_length = packet.header_length() as u16;
-        assert_eq!(
-            frame.offload.segmentation,
-            Some(Segmentation {
-                is_ipv6: packet.ipv6,
-                segment_size: 1448,
-                header_length
-            })
-        );
-        assert_eq!(
-            frame.bytes,
-            seeded(&packet, true),
-            "lengths and seed are those of the whole"
-        );
-        // Nothing to cut is a checksum only.
-        let short = pattern(1400);
-        let packet = Packet {
-            payload: &short,
-            ..packet
-        };
-        let sent = send_large(
-            &mut guest,
-            &cable,
-            &packet,
-            1448,
-            true,
-            large(&packet, 1448),
-        );
-        assert_eq!(sent[0].offload.segmentation, None);
-        assert!(sent[0].offload.checksum.is_some());
-    }
-}
-
-#[test]
-fn large_sends_of_version_1_where_they_are_offered() {
-    let payload = pattern(5000);
-    let packet = Packet::tcp(STRANGER, own(), &payload);
-    let version_1 = LargeSend::version_1(1000, 34);
-    let options = NetworkOptions {
-        large_send_v1: true,
-        ..options()
-    };
-    let (mut guest, cable) = guest_with(options, Capabilities::default(), Version::V6_1);
-    let segments = send_large(&mut guest, &cable, &packet, 1000, false, version_1);
-    assert_eq!(reassemble(&segments, &packet, 1000), payload);
-    let mut parameters = OffloadParameters::no_change();
-    parameters.lso_v1 = switch_setting::OFF;
-    guest.set(Oid::TCP_OFFLOAD_PARAMETERS, parameters.as_bytes());
-    assert!(send_large(&mut guest, &cable, &packet, 1000, false, version_1).is_empty());
-}
-
 #[test]
 fn offloads_that_are_off_are_not_done() {
     let payload = pattern(2000);
@@ -496,30 +280,6 @@ fn checksums_of_received_frames_are_reported() {
     }
 }
 
-#[test]
-fn a_long_segment_received_is_cut() {
-    let (mut guest, cable) = guest(Version::V6_1);
-    let payload = pattern(10_000);
-    let packet = Packet::tcp(own(), STRANGER, &payload);
-    let mut frame = Frame::new(seeded(&packet, true));
-    frame.offload.checksum = Some(PartialChecksum {
-        start: 34,
-        offset: 16,
-    });
-    frame.offload.segmentation = Some(Segmentation {
-        is_ipv6: false,
-        segment_size: 1400,
-        header_length: 66,
-    });
-    cable.deliver(frame);
-    let received: Vec<_> = guest
-        .receive(0)
-        .into_iter()
-        .map(|frame| Frame::new(frame.bytes))
-        .collect();
-    assert_eq!(reassemble(&received, &packet, 1400), payload);
-}
-
 // H28
 #[test]
 fn tags_travel_beside_the_frame() {
@@ -600,27 +360,4 @@ fn a_port_in_a_vlan_hides_it() {
         (received[0].info.vlan, &received[0].bytes[12..]),
         (None, &frame[12..])
     );
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-    /// Whatever a guest leaves to the host, what arrives is what a sender without offloads would have sent.
-    #[test]
-    fn software_offloads_are_equal_to_none(
-        length in 1usize..6000,
-        mss in 200u32..1448,
-        ipv6: bool,
-        flags in 0u8..0xFF,
-        zero_length: bool,
-    ) {
-        let payload = pattern(length);
-        let packet = Packet { ipv6, flags, ..Packet::tcp(STRANGER, own(), &payload) };
-        let (mut guest, cable) = guest(Version::V6_1);
-        let segments = send_large(&mut guest, &cable, &packet, mss, zero_length, large(&packet, mss));
-        if length > mss as usize {
-            prop_assert_eq!(reassemble(&segments, &packet, mss as usize), payload);
-        } else {
-            prop_assert_eq!(&segments[0].bytes, &packet.whole());
-        }
-    }
 }

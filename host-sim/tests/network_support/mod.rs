@@ -1,6 +1,8 @@
 //! Frames and guests for the tests of network adapters.
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod offload;
+
 use std::sync::Arc;
 
 use host_sim::net::checksum::{fill_ipv4_header, fill_transport};
