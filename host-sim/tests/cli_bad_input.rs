@@ -50,6 +50,21 @@ fn run_with_disk(guest: &Path, disk: &str) -> Output {
 }
 
 #[test]
+fn recommendations_that_nobody_can_follow() {
+    let folder = TempDir::new().unwrap();
+    let guest = any_guest(folder.path());
+    let guest = guest.to_str().unwrap();
+    let run = |more: &[&str]| host_sim(&[&["run", "--recommend", "tlb-flush"], more].concat());
+    if guest_image().is_some() {
+        let output = run(&["--backend", "inproc", "--guest", guest]);
+        assert_refused(&output, &["--recommend", "KVM"]);
+    }
+    let output = host_sim(&["run", "--guest", guest, "--recommend", "everything"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("everything"));
+}
+
+#[test]
 fn guests_that_are_none() {
     let folder = TempDir::new().unwrap();
     let missing = folder.path().join("missing");

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use cli_support::{guest_image, host_sim, skip, skip_part};
 use host_sim::disk::vhd::{CreateOptions, Kind, create_file};
-use host_sim::disk::{Durability, OpenOptions, open};
+use host_sim::disk::{OpenOptions, open};
 use host_sim::partition::kvm;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Small, so that a processor that is only emulated gets through it.
-const DISK: u64 = 128 << 10;
+/// Small enough for a processor that is only emulated.
+const DISK: u64 = 1 << 20;
 
 /// Fills a part of an image with bytes that differ from block to block.
 fn fill(path: &Path, length: u64) {
@@ -22,7 +22,6 @@ fn fill(path: &Path, length: u64) {
         .collect();
     image.write_bytes(0, &bytes).unwrap();
     image.flush().unwrap();
-    let _ = Durability::Cached;
 }
 
 fn demo(guest: &Path, backend: &str, cpus: &str, disk: &str, more: &[&str]) -> Value {
@@ -83,19 +82,17 @@ fn transcripts_are_equal_on_both_back_ends() {
         expected.iter().any(|(key, _)| key == "disk.0.sha256"),
         "{expected:?}"
     );
-    assert_eq!(
-        transcript(&demo(&guest, "inproc", "2", &disk, &[])),
-        expected
-    );
+    for more in [&[][..], &["--io-threads", "3"]] {
+        let report = demo(&guest, "inproc", "2", &disk, more);
+        assert_eq!(transcript(&report), expected, "{more:?}");
+    }
     match kvm::probe() {
         Err(error) => skip_part("KVM", &error.to_string()),
         Ok(_) => {
-            for cpus in ["1", "2"] {
-                assert_eq!(
-                    transcript(&demo(&guest, "kvm", cpus, &disk, &[])),
-                    expected,
-                    "{cpus} processors"
-                );
+            let calls = ["--recommend", "tlb-flush,cluster-ipi"];
+            for (cpus, more) in [("1", &[][..]), ("2", &[]), ("2", &calls)] {
+                let report = demo(&guest, "kvm", cpus, &disk, more);
+                assert_eq!(transcript(&report), expected, "{cpus} processors {more:?}");
             }
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use host_sim::disk::{DiskArgument, DiskImage};
 use host_sim::host::{HostOptions, Place, StorageDevice};
 use host_sim::vmbus::trace::{BusObserver, JsonTrace};
+use host_sim::vsp::storage::executor::IoPool;
 use vmbus_core::version::ProtocolVersion;
 
 use super::Error;
@@ -131,12 +132,21 @@ pub(super) fn host_options(options: &RunOptions, disks: &Disks) -> Result<HostOp
     // Last, as it empties the file.
     let observer = options.trace.as_deref().map(create_trace).transpose()?;
     let like = HostOptions::like(generation);
+    let executor = match options.io_threads {
+        0 => None,
+        count => {
+            let pool = IoPool::new(count.into())
+                .map_err(|error| Error::failed(format!("cannot start I/O threads: {error}")))?;
+            Some(pool.factory())
+        }
+    };
     Ok(HostOptions {
         name: options.name.clone().unwrap_or_else(|| like.name.clone()),
         controllers: options.controllers,
         storage: disks.attached.clone(),
         newest_vmbus,
         nics: options.nics.clone(),
+        executor,
         max_sub_channels: u16::try_from(options.cpus.saturating_sub(1)).unwrap_or(u16::MAX),
         observer,
         ..like

@@ -23,6 +23,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     let machine = context
         .machine()
         .disk(&image, &["ro"])
+        .arguments(["--io-threads", "3"])
         // As delivered, the driver wants a sub-channel for each four processors.
         .word("hv_storvsc.storvsc_vcpus_per_sub_channel=1");
     let mut guest = context.start(&machine)?;
