@@ -9,8 +9,9 @@ use host_sim::hv::{CrashMessage, EventPort, Hv, HvEvent, MessagePort};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Platform};
 use host_sim::serial::Capture;
-use hypercall::call::Status;
-use kvm_support::{finish, image, machine};
+use hypercall::call::{CallCode, Status};
+use hypercall::cpuid::Recommendations;
+use kvm_support::{finish, image, machine, machine_with};
 
 const RAM: u64 = 16 << 20;
 const MESSAGE_CONNECTION: u32 = 0x51;
@@ -86,6 +87,43 @@ fn every_processor_exchanges_messages_and_events_with_the_host() {
         assert_eq!(counters.total_hypercalls(), 2 * u64::from(processors));
         assert_eq!(running.exit_counts().hypercall, counters.total_hypercalls());
     }
+}
+
+#[test]
+fn conformance_28_flushes_and_interrupts_by_hypercall_reach_the_other_processor() {
+    let Some(bytes) = image("kvm remote") else {
+        return;
+    };
+    let calls = Recommendations::REMOTE_FLUSH | Recommendations::CLUSTER_IPI;
+    let Some(mut machine) = machine_with("kvm remote", 2, RAM, calls) else {
+        return;
+    };
+    let image = elf::parse(&bytes).unwrap();
+    machine
+        .partition
+        .load_elf(&image, "selftest=remote")
+        .unwrap();
+    let hv = Arc::clone(machine.partition.hv());
+    let mut running = machine.partition.start().unwrap();
+    let outcome = finish(&mut running);
+    let report = machine.report.text();
+    let good = Outcome::PoweredOff { status: 0 };
+    assert_eq!(
+        outcome,
+        good,
+        "{outcome}\n{report}\n{}",
+        machine.console.text()
+    );
+    assert_eq!(
+        report,
+        "both interrupted\n40 pages replaced, 0 reads of old ones\n"
+    );
+    let calls = hv.counters().hypercalls;
+    let count = |code: CallCode| calls.get(&code.0).copied().unwrap_or(0);
+    assert_eq!(count(CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE), 20);
+    assert_eq!(count(CallCode::FLUSH_VIRTUAL_ADDRESS_LIST), 20);
+    assert_eq!(count(CallCode::SEND_SYNTHETIC_CLUSTER_IPI), 1);
+    assert_eq!(hv.counters().hypercalls_failed, 0);
 }
 
 #[test]

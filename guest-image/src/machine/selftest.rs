@@ -9,6 +9,7 @@ macro_rules! report {
 }
 
 mod hypervisor;
+mod remote;
 mod user_mode;
 
 use alloc::boxed::Box;
@@ -32,6 +33,7 @@ pub(super) fn run(test: &str, processor_count: u32) -> u8 {
         "interrupts" => interrupts_from_host(processor_count, number(argument).into()),
         "memory" => memory(),
         "msr" => access_msr(number(argument)),
+        "remote" => remote::run(),
         "smp" => smp(processor_count),
         "timer" => timer(),
         "user-mode" => user_mode::run(processor_count),

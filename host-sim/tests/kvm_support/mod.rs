@@ -10,6 +10,7 @@ use std::time::Duration;
 use host_sim::memory::GuestMemory;
 use host_sim::partition::kvm::{KvmConfig, KvmError, Outcome, Partition, Platform, Running};
 use host_sim::serial::Capture;
+use hypercall::cpuid::Recommendations;
 pub(crate) use skip::skip;
 
 /// No test takes this long; it only keeps a hanging guest from hanging the tests.
@@ -38,6 +39,16 @@ pub(crate) struct Machine {
 
 /// A partition, or `None` on machines without usable KVM.
 pub(crate) fn machine(test: &str, vp_count: u32, ram: u64) -> Option<Machine> {
+    machine_with(test, vp_count, ram, Recommendations::empty())
+}
+
+/// The same with recommendations besides the usual.
+pub(crate) fn machine_with(
+    test: &str,
+    vp_count: u32,
+    ram: u64,
+    recommended: Recommendations,
+) -> Option<Machine> {
     let (console, report) = (Capture::new(1 << 20), Capture::new(1 << 20));
     let config = KvmConfig {
         memory: GuestMemory::new(ram).expect("the host has memory for a small guest"),
@@ -47,7 +58,7 @@ pub(crate) fn machine(test: &str, vp_count: u32, ram: u64) -> Option<Machine> {
         report: Box::new(report.clone()),
         on_event: None,
     };
-    match Partition::new(config) {
+    match Partition::with_hv(config, |hv| hv.recommendations |= recommended) {
         Ok(partition) => Some(Machine {
             partition,
             console,

@@ -25,7 +25,7 @@ const FIRST_EVENT_CONNECTION: u32 = 0x100;
 const MESSAGE_TYPE: u32 = 0x77;
 
 /// What can go wrong; the report says where.
-type Outcome = Result<(), &'static str>;
+pub(super) type Outcome = Result<(), &'static str>;
 
 /// Runs the exchange on each processor, one after the other.
 pub(super) fn run(processor_count: u32) -> u8 {
@@ -47,7 +47,7 @@ pub(super) fn run(processor_count: u32) -> u8 {
 }
 
 /// Installs the hypercall page.
-fn prepare(runtime: &MachineRuntime) -> Result<ThisProcessor, &'static str> {
+pub(super) fn prepare(runtime: &MachineRuntime) -> Result<ThisProcessor, &'static str> {
     let bare = ThisProcessor::new();
     let page = page(runtime)?;
     // SAFETY: a fresh page that is never freed.
@@ -58,7 +58,7 @@ fn prepare(runtime: &MachineRuntime) -> Result<ThisProcessor, &'static str> {
 }
 
 /// A page that is never freed.
-fn page(runtime: &MachineRuntime) -> Result<SynicPage, &'static str> {
+pub(super) fn page(runtime: &MachineRuntime) -> Result<SynicPage, &'static str> {
     let pages = runtime.allocate_shared(1).ok_or("memory")?;
     Ok(SynicPage {
         base: pages.base(),
@@ -105,7 +105,7 @@ fn exchange(runtime: &MachineRuntime, processor: ThisProcessor, discovery: &Disc
     Ok(())
 }
 
-fn parameter_page(runtime: &MachineRuntime) -> Result<ParameterPage, &'static str> {
+pub(super) fn parameter_page(runtime: &MachineRuntime) -> Result<ParameterPage, &'static str> {
     let page = page(runtime)?;
     let base: NonNull<u8> = page.base;
     // SAFETY: a fresh page that is never freed; memory is identity-mapped.
