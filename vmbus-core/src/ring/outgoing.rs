@@ -179,8 +179,7 @@ impl<M: RingMemory> WriteBatch<'_, M> {
     /// No room, too large, or invalid ranges; the batch stays as it was and may go on.
     #[inline]
     pub fn push(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), WriteError> {
-        packet.check_ranges()?;
-        let layout = packet.layout();
+        let layout = packet.layout()?;
         let maximum = self.ring.size - 8;
         let cost = layout.ring_cost();
         if !layout.is_expressible() || cost > u64::from(maximum) {
