@@ -171,7 +171,8 @@ impl<M: RingMemory> ReadBatch<'_, M> {
     /// # Errors
     /// The peer has broken the ring, or sent a packet larger than the buffer. The packets read before
     /// stay good; [`accept`](Self::accept) keeps them.
-    #[inline]
+    // Always: a packet that is handed over in memory costs a small one an eighth of its round's instructions.
+    #[inline(always)]
     pub fn next<'b>(
         &mut self,
         buffer: &'b mut [u8],
@@ -188,7 +189,7 @@ impl<M: RingMemory> ReadBatch<'_, M> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn take<'b>(&mut self, buffer: &'b mut [u8]) -> Result<IncomingPacket<'b>, RingError> {
         let available = self.available;
         if available < DESCRIPTOR_SIZE {

@@ -178,7 +178,8 @@ impl<M: RingMemory> WriteBatch<'_, M> {
     ///
     /// # Errors
     /// No room, too large, or invalid ranges; the batch stays as it was and may go on.
-    #[inline]
+    // Always: most callers know the kind of packet and the number of pieces, and then little of it is left.
+    #[inline(always)]
     pub fn push(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), WriteError> {
         let layout = packet.layout()?;
         let maximum = self.ring.size - 8;
