@@ -264,11 +264,9 @@ impl<M: RingMemory> ReadBatch<'_, M> {
         // Releases the space after all copies out of it, and is the full barrier before the looks at the
         // writer's words, both here and in a `has_data` that follows.
         publish(&control.read_index, new);
-        if !control.writer_announces() {
-            return Signal::NotNeeded;
-        }
+        // Beside the index; the feature word, in another cache line, is asked only of a writer that may wait.
         let pending = observe(&control.pending_send_size);
-        if pending == 0 {
+        if pending == 0 || !control.writer_announces() {
             return Signal::NotNeeded;
         }
         ring.space_signal(old, new, pending)
