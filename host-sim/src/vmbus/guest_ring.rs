@@ -160,21 +160,19 @@ unsafe impl RingMemory for GuestRing {
     }
 
     #[inline]
-    fn contiguous(&self, offset: u32, length: u32) -> Option<NonNull<u8>> {
-        if offset > self.data_size || length > self.data_size - offset {
-            return None;
-        }
+    fn contiguous(&self, offset: u32) -> Option<(NonNull<u8>, u32)> {
         match &self.data {
-            // SAFETY: the range lies within the data area, which is mapped in one piece.
-            DataPages::Contiguous(base) => Some(unsafe { base.add(offset as usize) }),
+            DataPages::Contiguous(base) => {
+                let length = self.data_size.checked_sub(offset)?;
+                // SAFETY: the offset is at most the length of the data area, which is mapped in one piece.
+                Some((unsafe { base.add(offset as usize) }, length))
+            }
             DataPages::Scattered(pages) => {
-                let within = offset % PAGE_SIZE as u32;
-                if length > PAGE_SIZE as u32 - within {
-                    return None;
-                }
                 let page = pages.get((offset / PAGE_SIZE as u32) as usize)?;
+                let within = offset % PAGE_SIZE as u32;
                 // SAFETY: `within` is less than a page.
-                Some(unsafe { page.add(within as usize) })
+                let at = unsafe { page.add(within as usize) };
+                Some((at, PAGE_SIZE as u32 - within))
             }
         }
     }

@@ -72,8 +72,8 @@ unsafe impl<R: Runtime> RingMemory for ChannelRing<R> {
     }
 
     #[inline]
-    fn contiguous(&self, offset: u32, length: u32) -> Option<NonNull<u8>> {
-        self.flat.contiguous(offset, length)
+    fn contiguous(&self, offset: u32) -> Option<(NonNull<u8>, u32)> {
+        self.flat.contiguous(offset)
     }
 }
 

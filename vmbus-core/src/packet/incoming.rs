@@ -100,6 +100,15 @@ impl Descriptor {
     fn extension_size(self) -> u32 {
         u32::from(self.offset8) * 8 - DESCRIPTOR_SIZE
     }
+
+    /// The data offset lies past the end of what there is of the packet.
+    #[cold]
+    fn offset_beyond_length(self) -> PacketError {
+        PacketError::OffsetBeyondLength {
+            offset8: self.offset8,
+            length8: self.length8,
+        }
+    }
 }
 
 impl<'b> IncomingPacket<'b> {
@@ -110,20 +119,29 @@ impl<'b> IncomingPacket<'b> {
     ///
     /// # Errors
     /// The extension contradicts itself or its length, or `body` is shorter than the descriptor says.
-    #[inline(always)]
+    #[inline]
     pub fn parse(
         descriptor: Descriptor,
         transaction_id: u64,
         body: &'b [u8],
     ) -> Result<Self, PacketError> {
-        let body = body.get(..descriptor.body_size() as usize);
-        let parts =
-            body.and_then(|body| body.split_at_checked(descriptor.extension_size() as usize));
-        let Some((extension, payload)) = parts else {
-            return Err(PacketError::OffsetBeyondLength {
-                offset8: descriptor.offset8,
-                length8: descriptor.length8,
-            });
+        let body = body
+            .get(..descriptor.body_size() as usize)
+            .ok_or_else(|| descriptor.offset_beyond_length())?;
+        Self::parse_body(descriptor, transaction_id, body)
+    }
+
+    /// As [`parse`](Self::parse), with a body of exactly the size that the descriptor says.
+    #[inline(always)]
+    pub(crate) fn parse_body(
+        descriptor: Descriptor,
+        transaction_id: u64,
+        body: &'b [u8],
+    ) -> Result<Self, PacketError> {
+        let Some((extension, payload)) =
+            body.split_at_checked(descriptor.extension_size() as usize)
+        else {
+            return Err(descriptor.offset_beyond_length());
         };
         let kind = match descriptor.packet_type {
             PacketType::IN_BAND => IncomingKind::InBand,

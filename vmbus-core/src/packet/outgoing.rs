@@ -87,7 +87,51 @@ pub(crate) trait PacketSink {
     fn put(&mut self, bytes: &[u8]);
 }
 
-/// Sizes of a packet to send, in bytes.
+impl GpaRange<'_> {
+    /// Bytes that the range takes in a packet, `None` if no receiver would accept it.
+    #[inline]
+    fn size(&self) -> Option<usize> {
+        let pages = pages_of(self.byte_offset, self.byte_count)?;
+        let valid = self.byte_count != 0
+            && self.byte_offset < PAGE_SIZE
+            && pages as usize == self.page_frames.len();
+        valid.then_some(8 + size_of_val(self.page_frames))
+    }
+}
+
+impl TransferRange {
+    /// Bytes that the range takes in a packet, `None` if no receiver would accept it.
+    #[inline]
+    fn size(&self) -> Option<usize> {
+        self.byte_offset.checked_add(self.byte_count)?;
+        Some(size_of_val(self))
+    }
+}
+
+/// `first` and the sizes of all parts, or the first part that has none.
+///
+/// More than `u32::MAX` counts as that, which no packet can be: parts may name the same memory over and
+/// over, so that the true sum need not fit even 64 bits.
+#[inline]
+fn total<T>(
+    first: u64,
+    parts: &[T],
+    size: impl Fn(&T) -> Option<usize>,
+) -> Result<u64, InvalidRange> {
+    let mut sum = first;
+    for (position, part) in parts.iter().enumerate() {
+        let size = size(part).ok_or(InvalidRange {
+            range: position as u32,
+        })?;
+        sum += size as u64;
+        if sum > u32::MAX.into() {
+            return Ok(u32::MAX.into());
+        }
+    }
+    Ok(sum)
+}
+
+/// Sizes of a packet to send, in bytes, each at most `u32::MAX`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Layout {
     extension: u64,
@@ -116,57 +160,25 @@ impl Layout {
 
 impl OutgoingPacket<'_> {
     /// Bytes that the packet takes in a ring, descriptor, padding and trailer included; `u32::MAX` for
-    /// a packet beyond that.
+    /// a packet that no ring takes: one beyond that, or with ranges that are not valid.
     #[must_use]
     #[inline]
     pub fn ring_cost(&self) -> u32 {
-        u32::try_from(self.layout().ring_cost()).unwrap_or(u32::MAX)
+        let cost = self.layout().map(Layout::ring_cost);
+        cost.map_or(u32::MAX, |cost| u32::try_from(cost).unwrap_or(u32::MAX))
     }
 
-    /// Sizes of the packet. Sums of lengths of slices that exist in memory cannot overflow 64 bits.
+    /// Sizes of the packet; refuses ranges that no receiver would accept.
     #[inline]
-    pub(crate) fn layout(&self) -> Layout {
+    pub(crate) fn layout(&self) -> Result<Layout, InvalidRange> {
         let extension = match self.kind {
             OutgoingKind::InBand | OutgoingKind::Completion => 0,
-            OutgoingKind::GpaDirect(ranges) => ranges.iter().fold(8, |sum, range| {
-                sum + 8 + size_of_val(range.page_frames) as u64
-            }),
-            OutgoingKind::TransferPages { ranges, .. } => 8 + size_of_val(ranges) as u64,
+            OutgoingKind::GpaDirect([]) => return Err(InvalidRange { range: 0 }),
+            OutgoingKind::GpaDirect(ranges) => total(8, ranges, GpaRange::size)?,
+            OutgoingKind::TransferPages { ranges, .. } => total(8, ranges, TransferRange::size)?,
         };
-        let payload = self.payload.iter().map(|piece| piece.len() as u64).sum();
-        Layout { extension, payload }
-    }
-
-    /// Refuses ranges that no receiver would accept.
-    #[inline]
-    pub(crate) fn check_ranges(&self) -> Result<(), InvalidRange> {
-        match self.kind {
-            OutgoingKind::InBand | OutgoingKind::Completion => Ok(()),
-            OutgoingKind::GpaDirect([]) => Err(InvalidRange { range: 0 }),
-            OutgoingKind::GpaDirect(ranges) => {
-                let invalid = ranges.iter().position(|range| {
-                    let pages = pages_of(range.byte_offset, range.byte_count);
-                    range.byte_count == 0
-                        || range.byte_offset >= PAGE_SIZE
-                        || pages.is_none_or(|pages| pages as usize != range.page_frames.len())
-                });
-                invalid.map_or(Ok(()), |range| {
-                    Err(InvalidRange {
-                        range: range as u32,
-                    })
-                })
-            }
-            OutgoingKind::TransferPages { ranges, .. } => {
-                let invalid = ranges
-                    .iter()
-                    .position(|range| range.byte_offset.checked_add(range.byte_count).is_none());
-                invalid.map_or(Ok(()), |range| {
-                    Err(InvalidRange {
-                        range: range as u32,
-                    })
-                })
-            }
-        }
+        let payload = total(0, self.payload, |piece| Some(piece.len()))?;
+        Ok(Layout { extension, payload })
     }
 
     const fn packet_type(&self) -> PacketType {
@@ -226,7 +238,7 @@ impl OutgoingPacket<'_> {
             sink.put(piece);
         }
         let padding = (layout.payload.next_multiple_of(8) - layout.payload) as usize;
-        if let Some(zeros) = [0u8; 8].get(..padding) {
+        if let Some(zeros @ [_, ..]) = [0u8; 7].get(..padding) {
             sink.put(zeros);
         }
         sink.put_word(pair(0, write_index));

@@ -1,23 +1,16 @@
 //! Ranges named by incoming packets: validated views of the packet's private copy.
 
-use zerocopy::little_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
 use super::{PAGE_SIZE, PacketError, TransferRange};
 
-/// Bytes in the fixed part of both range extensions.
-const FIXED_SIZE: u32 = 8;
-/// Bytes in a GPA range without its page frames.
-const GPA_RANGE_SIZE: u32 = 8;
+/// 8 bytes of an extension: its fixed part, the head of a GPA range, a page frame, or a transfer range.
+type Word = [u8; 8];
 
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
-#[repr(C)]
-struct WireRange {
-    byte_count: U32,
-    byte_offset: U32,
+/// The two little-endian fields of a word, in the order of the wire.
+#[inline]
+const fn fields(word: Word) -> (u32, u32) {
+    let word = u64::from_le_bytes(word);
+    (word as u32, (word >> 32) as u32)
 }
-
-const _: () = assert!(size_of::<WireRange>() == GPA_RANGE_SIZE as usize);
 
 /// Pages that a range of `byte_count` bytes from `byte_offset` within its first page touches.
 ///
@@ -34,7 +27,7 @@ pub(super) const fn pages_of(byte_offset: u32, byte_count: u32) -> Option<u32> {
 #[derive(Clone, Copy, Debug)]
 pub struct GpaRanges<'b> {
     remaining: u32,
-    words: &'b [U64],
+    words: &'b [Word],
 }
 
 /// One range of guest memory that an incoming GPA-direct packet names.
@@ -53,20 +46,18 @@ impl<'b> GpaRanges<'b> {
     /// Validates the extension of a GPA-direct packet.
     #[inline]
     pub(super) fn parse(extension: &'b [u8]) -> Result<Self, PacketError> {
-        let length = extension.len() as u32;
-        let Ok((fixed, rest)) = WireRange::ref_from_prefix(extension) else {
+        // Data offset and length are multiples of 8, so no byte is left over.
+        let (words, _) = extension.as_chunks();
+        let Some((fixed, words)) = words.split_first() else {
+            let length = extension.len() as u32;
             return Err(PacketError::ExtensionTooShort { length });
         };
-        // The fixed part is {reserved, range count}: the same two words as a range.
-        let count = fixed.byte_offset.get();
-        let available = length - FIXED_SIZE;
-        if count == 0 || count > available / GPA_RANGE_SIZE {
+        // The fixed part is {reserved, range count}.
+        let (_, count) = fields(*fixed);
+        if count == 0 || count as usize > words.len() {
+            let available = size_of_val(words) as u32;
             return Err(PacketError::RangeCount { count, available });
         }
-        // Data offset and length are multiples of 8, so no byte is left over.
-        let Ok((words, _)) = <[U64]>::ref_from_prefix_with_elems(rest, rest.len() / 8) else {
-            return Err(PacketError::ExtensionTooShort { length });
-        };
         let ranges = Self {
             remaining: count,
             words,
@@ -89,8 +80,7 @@ impl<'b> GpaRanges<'b> {
         let Some((head, rest)) = self.words.split_first() else {
             return Err(truncated(1, 0));
         };
-        let head = head.get();
-        let (byte_count, byte_offset) = (head as u32, (head >> 32) as u32);
+        let (byte_count, byte_offset) = fields(*head);
         if byte_count == 0 {
             return Err(PacketError::RangeEmpty { range: position });
         }
@@ -155,7 +145,7 @@ impl ExactSizeIterator for GpaRanges<'_> {}
 
 /// Page frame numbers in a packet.
 #[derive(Clone, Copy)]
-pub struct PageFrames<'b>(&'b [U64]);
+pub struct PageFrames<'b>(&'b [Word]);
 
 impl<'b> PageFrames<'b> {
     /// Number of pages, at least 1.
@@ -169,13 +159,13 @@ impl<'b> PageFrames<'b> {
     #[must_use]
     #[inline]
     pub fn get(self, index: usize) -> Option<u64> {
-        self.0.get(index).map(|frame| frame.get())
+        self.0.get(index).map(|frame| u64::from_le_bytes(*frame))
     }
 
     /// The frames in order.
     #[inline]
     pub fn iter(self) -> impl ExactSizeIterator<Item = u64> + 'b {
-        self.0.iter().map(|frame| frame.get())
+        self.0.iter().map(|frame| u64::from_le_bytes(*frame))
     }
 }
 
@@ -194,29 +184,28 @@ pub struct TransferRanges<'b> {
     /// Set id, and above it whether the sender owns the set, as on the wire. Fields have the sizes of
     /// those of [`GpaRanges`]: an enum of both is then moved by whole words, which is measurably faster.
     set: u32,
-    ranges: &'b [WireRange],
+    ranges: &'b [Word],
 }
 
 impl<'b> TransferRanges<'b> {
     /// Validates the extension of a transfer-page packet.
     #[inline]
     pub(super) fn parse(extension: &'b [u8]) -> Result<Self, PacketError> {
-        let length = extension.len() as u32;
-        let Ok((fixed, rest)) = WireRange::ref_from_prefix(extension) else {
+        let (words, _) = extension.as_chunks();
+        let Some((fixed, words)) = words.split_first() else {
+            let length = extension.len() as u32;
             return Err(PacketError::ExtensionTooShort { length });
         };
         // The fixed part is {set id: u16, sender owns set: u8, reserved: u8, range count: u32}.
-        let set = fixed.byte_count.get();
-        let count = fixed.byte_offset.get();
-        let Ok((ranges, _)) = <[WireRange]>::ref_from_prefix_with_elems(rest, count as usize)
-        else {
+        let (set, count) = fields(*fixed);
+        let Some(ranges) = words.get(..count as usize) else {
             return Err(PacketError::RangeCount {
                 count,
-                available: length - FIXED_SIZE,
+                available: size_of_val(words) as u32,
             });
         };
         for (position, range) in ranges.iter().enumerate() {
-            let (byte_count, byte_offset) = (range.byte_count.get(), range.byte_offset.get());
+            let (byte_count, byte_offset) = fields(*range);
             if byte_offset.checked_add(byte_count).is_none() {
                 return Err(PacketError::RangeOverflow {
                     range: position as u32,
@@ -248,9 +237,10 @@ impl Iterator for TransferRanges<'_> {
     fn next(&mut self) -> Option<TransferRange> {
         let (range, rest) = self.ranges.split_first()?;
         self.ranges = rest;
+        let (byte_count, byte_offset) = fields(*range);
         Some(TransferRange {
-            byte_count: range.byte_count.get(),
-            byte_offset: range.byte_offset.get(),
+            byte_count,
+            byte_offset,
         })
     }
 
@@ -261,9 +251,3 @@ impl Iterator for TransferRanges<'_> {
 }
 
 impl ExactSizeIterator for TransferRanges<'_> {}
-
-impl core::fmt::Debug for WireRange {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:#x}+{:#x}", self.byte_offset, self.byte_count)
-    }
-}

@@ -11,9 +11,10 @@ use crate::shared::{copy_from_shared, copy_to_shared};
 /// # Safety
 /// - [`data_size`](Self::data_size) is a positive multiple of 8, at most 2 GiB, and never changes.
 /// - [`control`](Self::control) is always the same page.
-/// - [`contiguous`](Self::contiguous), when it gives a pointer, gives one to the very bytes that `read` and
-///   `write` access at `offset`, aligned to 8 when `offset` is, valid for reads and writes of `length`
-///   bytes as long as `self` is borrowed, and never referenced from Rust other than as atomics.
+/// - [`contiguous`](Self::contiguous), when it gives a pointer and a length, gives a pointer to the very bytes
+///   that `read` and `write` access at `offset`, aligned to 8 when `offset` is, valid for reads and writes
+///   of as many bytes, all within the data area, as long as `self` is borrowed, and never referenced from
+///   Rust other than as atomics.
 /// - Copies are race-safe: each byte is accessed once, as in [`crate::shared`].
 pub unsafe trait RingMemory {
     /// Bytes in the data area.
@@ -28,12 +29,13 @@ pub unsafe trait RingMemory {
     /// Copies into the data area. The ring splits what wraps: `offset + from.len() <= data_size()`.
     fn write(&self, offset: u32, from: &[u8]);
 
-    /// The data area from `offset` on as one piece of `length` bytes, if it is one piece: the fast path.
+    /// The data area from `offset` on, as far as it is one piece in memory, with the piece's length in bytes:
+    /// the fast path, which a packet that fits the piece takes.
     ///
-    /// `None` is always right, for example at the ring's end and across pages that are not neighbours.
+    /// Fewer bytes than there are, and `None`, are always right.
     #[inline]
-    fn contiguous(&self, offset: u32, length: u32) -> Option<NonNull<u8>> {
-        let _ = (offset, length);
+    fn contiguous(&self, offset: u32) -> Option<(NonNull<u8>, u32)> {
+        let _ = offset;
         None
     }
 }
@@ -97,33 +99,31 @@ unsafe impl RingMemory for FlatRing {
 
     #[inline]
     fn read(&self, offset: u32, into: &mut [u8]) {
-        let Ok(length) = u32::try_from(into.len()) else {
-            return;
-        };
-        if let Some(src) = self.contiguous(offset, length) {
-            // SAFETY: `contiguous` gives a pointer valid for `length` bytes of shared memory.
-            unsafe { copy_from_shared(src.as_ptr(), into) }
+        match self.contiguous(offset) {
+            Some((src, length)) if into.len() <= length as usize => {
+                // SAFETY: `contiguous` gives a pointer valid for `length` bytes of shared memory.
+                unsafe { copy_from_shared(src.as_ptr(), into) }
+            }
+            _ => {}
         }
     }
 
     #[inline]
     fn write(&self, offset: u32, from: &[u8]) {
-        let Ok(length) = u32::try_from(from.len()) else {
-            return;
-        };
-        if let Some(dst) = self.contiguous(offset, length) {
-            // SAFETY: `contiguous` gives a pointer valid for `length` bytes of shared memory.
-            unsafe { copy_to_shared(dst.as_ptr(), from) }
+        match self.contiguous(offset) {
+            Some((dst, length)) if from.len() <= length as usize => {
+                // SAFETY: `contiguous` gives a pointer valid for `length` bytes of shared memory.
+                unsafe { copy_to_shared(dst.as_ptr(), from) }
+            }
+            _ => {}
         }
     }
 
     #[inline]
-    fn contiguous(&self, offset: u32, length: u32) -> Option<NonNull<u8>> {
-        if offset <= self.data_size && length <= self.data_size - offset {
-            // SAFETY: offset and length lie within the data area, which starts a page after `base`.
-            Some(unsafe { self.base.add(PAGE_SIZE as usize).add(offset as usize) })
-        } else {
-            None
-        }
+    fn contiguous(&self, offset: u32) -> Option<(NonNull<u8>, u32)> {
+        let length = self.data_size.checked_sub(offset)?;
+        // SAFETY: the offset is at most the length of the data area, which starts a page after `base`.
+        let at = unsafe { self.base.add(PAGE_SIZE as usize).add(offset as usize) };
+        Some((at, length))
     }
 }

@@ -81,9 +81,10 @@ impl<M: RingMemory> OutgoingRing<M> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        match self.memory.control().checked_read_index(self.size) {
+        let size = self.size;
+        match self.memory.control().checked_read_index(size) {
             // 8 bytes stay free, so that a full ring does not look empty.
-            Ok(read_index) => Ok(self.size - readable(self.write_index, read_index, self.size) - 8),
+            Ok(read_index) => Ok(size - readable(self.write_index, read_index, size) - 8),
             Err(error) => {
                 self.error = Some(error);
                 Err(error)
@@ -177,10 +178,10 @@ impl<M: RingMemory> WriteBatch<'_, M> {
     ///
     /// # Errors
     /// No room, too large, or invalid ranges; the batch stays as it was and may go on.
-    #[inline]
+    // Always: most callers know the kind of packet and the number of pieces, and then little of it is left.
+    #[inline(always)]
     pub fn push(&mut self, packet: &OutgoingPacket<'_>) -> Result<(), WriteError> {
-        packet.check_ranges()?;
-        let layout = packet.layout();
+        let layout = packet.layout()?;
         let maximum = self.ring.size - 8;
         let cost = layout.ring_cost();
         if !layout.is_expressible() || cost > u64::from(maximum) {
@@ -194,10 +195,11 @@ impl<M: RingMemory> WriteBatch<'_, M> {
             return Err(WriteError::Full { needed: cost });
         }
         let memory = &self.ring.memory;
-        if let Some(at) = memory.contiguous(self.position, cost) {
-            packet.emit(layout, self.position, &mut FlatSink { at });
-        } else {
-            emit_split(packet, layout, memory, self.ring.size, self.position);
+        match memory.contiguous(self.position) {
+            Some((at, length)) if cost <= length => {
+                packet.emit(layout, self.position, &mut FlatSink { at });
+            }
+            _ => emit_split(packet, layout, memory, self.ring.size, self.position),
         }
         self.position = advance(self.position, cost, self.ring.size);
         self.free -= cost;

@@ -197,14 +197,13 @@ unsafe impl RingMemory for HeapRing {
         }
     }
 
-    fn contiguous(&self, offset: u32, length: u32) -> Option<NonNull<u8>> {
-        let (offset, length) = (offset as usize, length as usize);
-        let size = self.0.data.len() * 8;
-        if !self.0.flat || offset > size || length > size - offset {
+    fn contiguous(&self, offset: u32) -> Option<(NonNull<u8>, u32)> {
+        if !self.0.flat {
             return None;
         }
+        let length = self.data_size().checked_sub(offset)?;
         let base = NonNull::from(&*self.0.data).cast::<u8>();
         // SAFETY: `offset` is within the boxed data or just past it.
-        Some(unsafe { base.add(offset) })
+        Some((unsafe { base.add(offset as usize) }, length))
     }
 }

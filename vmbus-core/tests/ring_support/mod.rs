@@ -194,7 +194,7 @@ impl AnyMemory {
     }
 }
 
-// SAFETY: everything is the heap's own; `contiguous` only refuses more often.
+// SAFETY: everything is the heap's own; `contiguous` only gives shorter pieces.
 unsafe impl RingMemory for AnyMemory {
     fn data_size(&self) -> u32 {
         self.heap.data_size()
@@ -208,10 +208,9 @@ unsafe impl RingMemory for AnyMemory {
     fn write(&self, offset: u32, from: &[u8]) {
         self.heap.write(offset, from);
     }
-    fn contiguous(&self, offset: u32, length: u32) -> Option<core::ptr::NonNull<u8>> {
-        (offset % self.page + length <= self.page)
-            .then(|| self.heap.contiguous(offset, length))
-            .flatten()
+    fn contiguous(&self, offset: u32) -> Option<(core::ptr::NonNull<u8>, u32)> {
+        let (at, length) = self.heap.contiguous(offset)?;
+        Some((at, length.min(self.page - offset % self.page)))
     }
 }
 
