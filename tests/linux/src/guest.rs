@@ -257,6 +257,20 @@ impl Guest {
         }
     }
 
+    /// Fails unless the kernel has printed all of these.
+    ///
+    /// # Errors
+    /// It has not: the first one that is missing is told.
+    pub fn has_said(&self, texts: &[&str]) -> Result<(), Trouble> {
+        let console = self.console();
+        match texts.iter().find(|text| !console.contains(**text)) {
+            None => Ok(()),
+            Some(missing) => Err(Trouble::failed(format!(
+                "the kernel does not say \"{missing}\""
+            ))),
+        }
+    }
+
     /// All that the kernel has printed so far.
     #[must_use]
     pub fn console(&self) -> String {

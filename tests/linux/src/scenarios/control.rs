@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "control",
     about: "malformed, endless and abandoned requests get an error object or a closed connection; the guest notices nothing",
     kernels: &["6.1"],
-    cpus: &[2],
+    cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
 };

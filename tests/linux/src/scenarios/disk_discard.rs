@@ -12,7 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "disk-discard",
     about: "a dynamic VHD and a raw image grow when written and shrink with blkdiscard and fstrim",
     kernels: CLOUD,
-    cpus: &[2],
+    cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
 };

@@ -16,7 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "disk-fault",
     about: "a bad sector is a medium error and nothing else breaks; on a full host writes fail or wait, as wanted",
     kernels: CLOUD,
-    cpus: &[2],
+    cpus: &[1, 2],
     limit: Duration::from_secs(60),
     run,
 };

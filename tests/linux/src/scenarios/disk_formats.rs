@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "disk-formats",
     about: "a disk with 4 KiB sectors, an IDE disk and a DVD work, DVDs are changed, and all keep their identity",
     kernels: CLOUD,
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(60),
     run,
 };

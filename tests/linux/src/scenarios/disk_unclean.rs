@@ -12,7 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "disk-unclean",
     about: "ext4 after the machine was stopped under load replays its journal and is clean, and needs none after a shutdown",
     kernels: CLOUD,
-    cpus: &[2],
+    cpus: &[1, 2],
     limit: Duration::from_secs(60),
     run,
 };

@@ -12,7 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "file-copy",
     about: "hv_fcopy_daemon gets files as they are, replaces none unasked; without a daemon the host says so",
     kernels: CLOUD,
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
 };

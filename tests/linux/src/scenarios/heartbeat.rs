@@ -10,7 +10,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "heartbeat",
     about: "the host hears the guest's heart, and misses it when the guest has stopped",
     kernels: CLOUD,
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(60),
     run,
 };

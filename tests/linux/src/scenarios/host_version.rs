@@ -11,7 +11,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "host-version",
     about: "a guest boots on each generation of hosts, with its disk and its network where the kernel knows the bus",
     kernels: &["6.1"],
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(120),
     run,
 };

@@ -12,7 +12,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "input",
     about: "keys and absolute pointer of the control socket and of a VNC client are evdev events exactly as sent",
     kernels: CLOUD,
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
 };

@@ -14,7 +14,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "screen",
     about: "a picture in the guest's frame buffer is the PNG's and the VNC client's, pixel for pixel, at two resolutions",
     kernels: &["6.1", "6.12", "6.12-generic"],
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(60),
     run,
 };

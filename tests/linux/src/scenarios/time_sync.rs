@@ -13,7 +13,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     name: "time-sync",
     about: "a clock that was set wrong by hours is set right by order, and not by the samples between",
     kernels: CLOUD,
-    cpus: &[1],
+    cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
 };
