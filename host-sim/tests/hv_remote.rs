@@ -4,7 +4,7 @@ mod hv_support;
 
 use std::sync::{Arc, Mutex};
 
-use host_sim::hv::{HvConfig, HvError, TranslationFlusher};
+use host_sim::hv::{HvConfig, HvError, TlbFlusher};
 use host_sim::memory::PAGE_SIZE;
 use hv_support::{Fixture, INPUT_FRAME};
 use hypercall::call::{
@@ -22,7 +22,7 @@ const VECTOR: u8 = 0xFC;
 #[derive(Default)]
 struct Flushes(Mutex<Vec<(u32, Vec<u32>)>>);
 
-impl TranslationFlusher for Flushes {
+impl TlbFlusher for Flushes {
     fn flush(&self, caller: u32, vps: &mut dyn Iterator<Item = u32>) {
         self.0.lock().unwrap().push((caller, vps.collect()));
     }

@@ -22,9 +22,9 @@ pub trait InterruptSink: Send + Sync {
     fn inject(&self, vp: u32, vector: u8);
 }
 
-/// Makes virtual processors forget translations of addresses that they have cached: the back end's end of the flush
-/// hypercalls.
-pub trait TranslationFlusher: Send + Sync {
+/// Flushes virtual processors' TLBs, the translations of addresses that they have cached: the back end's end of the
+/// flush hypercalls.
+pub trait TlbFlusher: Send + Sync {
     /// Returns when each of these virtual processors has forgotten all its translations, or will have before it
     /// executes its next instruction. `caller` executes none meanwhile; it may be among them.
     ///
@@ -42,7 +42,7 @@ pub struct HvConfig {
     /// Where interrupts go.
     pub interrupts: Arc<dyn InterruptSink>,
     /// Flushes translations; without it, partitions cannot be recommended to call for that.
-    pub flusher: Option<Arc<dyn TranslationFlusher>>,
+    pub flusher: Option<Arc<dyn TlbFlusher>>,
     /// Number of virtual processors, 1 to [`MAX_VP_COUNT`]; their indices count from 0.
     pub vp_count: u32,
     /// I/O port by which the hypercall page traps. Not 0x7E, 0x80 or 0xB2, and no device's.

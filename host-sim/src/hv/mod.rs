@@ -44,9 +44,7 @@ use ::hypercall::call::{MessageType, Status};
 use ::hypercall::msr::SintIndex;
 
 pub use clock::{Clock, HostTscClock, ManualClock, MonotonicClock};
-pub use config::{
-    HvConfig, HvError, InterruptSink, MAX_VP_COUNT, TranslationFlusher, Unimplemented,
-};
+pub use config::{HvConfig, HvError, InterruptSink, MAX_VP_COUNT, TlbFlusher, Unimplemented};
 pub use counters::{Counters, VpCounters};
 pub use crash::{CrashMessage, CrashReport};
 pub use hypercall::{HypercallRegisters, PARTITION_ID};

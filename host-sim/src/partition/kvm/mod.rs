@@ -24,7 +24,7 @@ mod probe;
 mod registers;
 mod run;
 mod running;
-mod translations;
+mod tlb_flush;
 mod vm;
 
 pub use device_memory::KvmDeviceMemoryMapper;

@@ -9,7 +9,7 @@ use super::devices::Devices;
 use super::exits::ExitCounters;
 use super::interrupts::MsiSink;
 use super::run::Processor;
-use super::translations::Translations;
+use super::tlb_flush::TlbFlush;
 use super::vm::{CurrentVm, DEVICE, Vm, open};
 use super::{
     KvmDeviceMemoryMapper, KvmError, Platform, Running, affinity, clock, cpuid, registers,
@@ -17,7 +17,7 @@ use super::{
 use crate::boot::elf::Image;
 use crate::boot::linux::{LinuxBoot, LinuxEntry, LinuxError};
 use crate::boot::long_mode::{self, Entry, LoadError};
-use crate::hv::{Clock, Hv, HvConfig, HvEvent, TranslationFlusher};
+use crate::hv::{Clock, Hv, HvConfig, HvEvent, TlbFlusher};
 use crate::memory::GuestMemory;
 use crate::serial::{Output, SerialPort};
 
@@ -61,7 +61,7 @@ pub struct Partition {
     pub(super) devices: Arc<Devices>,
     pub(super) processors: Vec<Processor>,
     /// For the flush hypercalls, if the guest is recommended to make them.
-    pub(super) translations: Option<Arc<Translations>>,
+    pub(super) tlb_flush: Option<Arc<TlbFlush>>,
     pub(super) on_event: Option<OnEvent>,
     start: Option<Start>,
 }
@@ -99,8 +99,8 @@ impl Partition {
 
         let sink = Arc::new(MsiSink::new(Arc::clone(&current_vm), config.vp_count));
         let mut hv_config = HvConfig::new(config.memory, clock, sink, config.vp_count);
-        let translations = Arc::new(Translations::new(config.vp_count));
-        hv_config.flusher = Some(Arc::clone(&translations) as Arc<dyn TranslationFlusher>);
+        let tlb_flush = Arc::new(TlbFlush::new(config.vp_count));
+        hv_config.flusher = Some(Arc::clone(&tlb_flush) as Arc<dyn TlbFlusher>);
         hv_config.vp_assist_page = platform.is_pc();
         adjust(&mut hv_config);
         let hv = Hv::new(hv_config)?;
@@ -117,7 +117,7 @@ impl Partition {
             platform,
             devices: Arc::new(devices),
             processors,
-            translations: flushes.then_some(translations),
+            tlb_flush: flushes.then_some(tlb_flush),
             on_event: config.on_event,
             start: None,
         })
@@ -131,7 +131,7 @@ impl Partition {
         platform: Platform,
         devices: Arc<Devices>,
         on_event: Option<OnEvent>,
-        translations: Option<Arc<Translations>>,
+        tlb_flush: Option<Arc<TlbFlush>>,
     ) -> Result<Self, KvmError> {
         hv.reset();
         let config = hv.config();
@@ -150,7 +150,7 @@ impl Partition {
             platform,
             devices,
             processors,
-            translations,
+            tlb_flush,
             on_event,
             start: None,
         })

@@ -228,7 +228,7 @@ fn joined(high: u64, low: u64) -> u64 {
 /// Makes a processor that is not in the guest forget all translations that it has cached.
 ///
 /// KVM has no call for that. A change of CR4 has it build its page tables' root anew, and that flushes.
-pub(super) fn forget_translations(processor: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
+pub(super) fn flush_tlb(processor: &VcpuFd) -> Result<(), kvm_ioctls::Error> {
     let sregs = processor.get_sregs()?;
     let mut other = sregs;
     other.cr4 ^= CR4_GLOBAL_PAGES;

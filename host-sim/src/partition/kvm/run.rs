@@ -8,7 +8,7 @@ use kvm_ioctls::{VcpuExit, VcpuFd};
 use super::devices::End;
 use super::exits::ExitCounters;
 use super::running::Shared;
-use super::translations::RunsHere;
+use super::tlb_flush::RunsHere;
 use super::{ExitReason, Failure, Outcome, affinity, kick, registers};
 
 /// A virtual processor and what it needs to run.
@@ -40,8 +40,8 @@ impl Processor {
         }
         // SAFETY: `self` outlives the guard, which is dropped at the end of this function.
         let guard = unsafe { kick::Guard::new(&mut self.fd) };
-        let translations = shared.translations.as_deref();
-        let runs_here = translations.and_then(|translations| translations.run_here(self.index));
+        let tlb_flush = shared.tlb_flush.as_deref();
+        let runs_here = tlb_flush.and_then(|tlb_flush| tlb_flush.run_here(self.index));
         while !shared.has_ended() {
             match self.step(shared, runs_here.as_ref()) {
                 ControlFlow::Continue(()) => shared.hv.vp_exited(self.index),
@@ -55,7 +55,7 @@ impl Processor {
     fn step(&mut self, shared: &Shared, runs_here: Option<&RunsHere<'_>>) -> ControlFlow<Outcome> {
         if let Some(runs_here) = runs_here
             && runs_here.enter()
-            && let Err(error) = registers::forget_translations(&self.fd)
+            && let Err(error) = registers::flush_tlb(&self.fd)
         {
             let errno = error.errno();
             return self.fail(shared, Failure::Run { errno });

@@ -11,7 +11,7 @@ use vmm_sys_util::signal::Killable;
 use super::devices::Devices;
 use super::exits::ExitCounters;
 use super::partition::{OnEvent, Partition};
-use super::translations::Translations;
+use super::tlb_flush::TlbFlush;
 use super::vm::{CurrentVm, Vm};
 use super::{ExitCounts, Failure, KvmDeviceMemoryMapper, KvmError, Outcome, Platform, kick};
 use crate::hv::{Hv, HvEvent, TimerThread};
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) hypercall_port: Option<u16>,
     shows_hypervisor: bool,
     /// For the flush hypercalls, if the guest is recommended to make them.
-    pub(super) translations: Option<Arc<Translations>>,
+    pub(super) tlb_flush: Option<Arc<TlbFlush>>,
     ended: AtomicBool,
     outcome: Mutex<Option<Outcome>>,
     changed: Condvar,
@@ -103,7 +103,7 @@ impl Running {
             devices,
             processors,
             on_event,
-            translations,
+            tlb_flush,
             ..
         } = partition;
         let shows_hypervisor = platform.shows_hypervisor();
@@ -112,7 +112,7 @@ impl Running {
             shows_hypervisor,
             hv,
             devices,
-            translations,
+            tlb_flush,
             ended: AtomicBool::new(false),
             outcome: Mutex::new(None),
             changed: Condvar::new(),
@@ -202,7 +202,7 @@ impl Running {
             self.platform,
             Arc::clone(&self.shared.devices),
             self.on_event.clone(),
-            self.shared.translations.clone(),
+            self.shared.tlb_flush.clone(),
         )
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use hypercall::call::CallCode;
+
 use crate::context::Context;
+use crate::guest::Guest;
 use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
 
 /// A guest that is recommended to flush and to interrupt by hypercall.
@@ -15,10 +18,16 @@ pub(super) const SCENARIO: Scenario = Scenario {
     run,
 };
 
-/// FlushVirtualAddressSpace and FlushVirtualAddressList, and the same for sets of processors.
-const FLUSHES: [u16; 4] = [0x02, 0x03, 0x13, 0x14];
-/// SendSyntheticClusterIpi, and the same for sets of processors.
-const INTERRUPTS: [u16; 2] = [0x0B, 0x15];
+const FLUSHES: [CallCode; 4] = [
+    CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE,
+    CallCode::FLUSH_VIRTUAL_ADDRESS_LIST,
+    CallCode::FLUSH_VIRTUAL_ADDRESS_SPACE_EX,
+    CallCode::FLUSH_VIRTUAL_ADDRESS_LIST_EX,
+];
+const INTERRUPTS: [CallCode; 2] = [
+    CallCode::SEND_SYNTHETIC_CLUSTER_IPI,
+    CallCode::SEND_SYNTHETIC_CLUSTER_IPI_EX,
+];
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
     let program = context.own_program()?;
@@ -35,12 +44,12 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     guest.sh(&format!(
         "cat /dev/{disk} > /tmp/remap; chmod +x /tmp/remap"
     ))?;
-    let counts = |guest: &crate::guest::Guest, codes: &[u16]| -> Result<u64, Trouble> {
+    let counts = |guest: &Guest, codes: &[CallCode]| -> Result<u64, Trouble> {
         let state = guest.ctl(&["inspect"])?;
         let calls = &state["hypervisor"]["counters"]["hypercalls"];
         Ok(codes
             .iter()
-            .filter_map(|code| calls[code.to_string()].as_u64())
+            .filter_map(|code| calls[code.0.to_string()].as_u64())
             .sum())
     };
     let before = [counts(&guest, &FLUSHES)?, counts(&guest, &INTERRUPTS)?];

@@ -1,5 +1,5 @@
-//! The flush hypercalls' end: virtual processors that are in the guest are called out, and forget their translations
-//! before they go on.
+//! The TLB flush hypercalls' end: virtual processors that are in the guest are called out, and forget their
+//! translations before they go on.
 //!
 //! A processor says that it enters and then looks for a request; a requester makes the request and then looks whether
 //! the processor is in the guest. All agree on the order of these four, so one of the two sees the other: either the
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::kick;
-use crate::hv::TranslationFlusher;
+use crate::hv::TlbFlusher;
 
 /// Looks at a processor that is coming out before the requester begins to sleep between them.
 const QUICK_LOOKS: u32 = 1000;
@@ -18,7 +18,7 @@ const QUICK_LOOKS: u32 = 1000;
 const LATER: Duration = Duration::from_micros(50);
 
 /// Which virtual processors are in the guest, and which are to forget their translations.
-pub(super) struct Translations(Vec<Slot>);
+pub(super) struct TlbFlush(Vec<Slot>);
 
 #[derive(Default)]
 struct Slot {
@@ -28,7 +28,7 @@ struct Slot {
     thread: Mutex<Option<libc::pthread_t>>,
 }
 
-impl Translations {
+impl TlbFlush {
     pub(super) fn new(vp_count: u32) -> Self {
         Self((0..vp_count).map(|_| Slot::default()).collect())
     }
@@ -83,7 +83,7 @@ impl Slot {
     }
 }
 
-impl TranslationFlusher for Translations {
+impl TlbFlusher for TlbFlush {
     fn flush(&self, caller: u32, vps: &mut dyn Iterator<Item = u32>) {
         let mut called = Vec::new();
         for vp in vps {
@@ -120,17 +120,17 @@ mod tests {
 
     #[test]
     fn a_processor_outside_is_not_waited_for_and_finds_the_request() {
-        let translations = Translations::new(2);
-        translations.flush(0, &mut (0..2));
+        let tlb_flush = TlbFlush::new(2);
+        tlb_flush.flush(0, &mut (0..2));
         for vp in 0..2 {
-            let runs = translations.run_here(vp).unwrap();
+            let runs = tlb_flush.run_here(vp).unwrap();
             assert!(runs.enter());
             runs.leave();
             assert!(!runs.enter());
         }
         // There is no such processor: nobody is waited for.
-        translations.flush(0, &mut (2..5));
-        assert!(translations.run_here(2).is_none());
+        tlb_flush.flush(0, &mut (2..5));
+        assert!(tlb_flush.run_here(2).is_none());
     }
 
     /// A processor that uses a cached value only between `enter` and `leave`, as the guest does, and takes the newest
@@ -139,11 +139,11 @@ mod tests {
     fn nothing_cached_outlives_a_flush() {
         const LAST: u64 = 500;
         kick::install().unwrap();
-        let translations = Translations::new(2);
+        let tlb_flush = TlbFlush::new(2);
         let (newest, flushed) = (AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             let processor = scope.spawn(|| {
-                let runs = translations.run_here(1).unwrap();
+                let runs = tlb_flush.run_here(1).unwrap();
                 let (mut cached, mut stale) = (0, 0);
                 while flushed.load(SeqCst) < LAST {
                     if runs.enter() {
@@ -156,12 +156,12 @@ mod tests {
                 }
                 stale
             });
-            while !translations.0[1].in_guest.load(SeqCst) {
+            while !tlb_flush.0[1].in_guest.load(SeqCst) {
                 std::thread::yield_now();
             }
             for value in 1..=LAST {
                 newest.store(value, SeqCst);
-                translations.flush(0, &mut (1..2));
+                tlb_flush.flush(0, &mut (1..2));
                 flushed.store(value, SeqCst);
             }
             assert_eq!(processor.join().unwrap(), 0, "uses of what was flushed");
