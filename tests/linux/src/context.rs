@@ -126,12 +126,7 @@ impl Context {
     /// The job's machine without anything on it, to be described further.
     #[must_use]
     pub fn machine(&self) -> Machine {
-        let machine = Machine::new(self.cpus());
-        if self.slow && self.cpus() > 1 {
-            // Perhaps an emulated processor gets confused less often when it keeps its guest's: see docs/e2e.md.
-            return machine.arguments(["--pin", "0,1"]);
-        }
-        machine
+        Machine::new(self.cpus())
     }
 
     /// Starts a machine and waits for its shell.

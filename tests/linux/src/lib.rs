@@ -16,6 +16,7 @@ pub mod guest;
 pub mod iso9660;
 pub mod kernel_log;
 pub mod machine;
+pub mod placement;
 pub mod plan;
 pub mod remap;
 pub mod rfb;

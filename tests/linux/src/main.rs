@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use linux_guest_tests::boot_cost;
 use linux_guest_tests::context::Context;
+use linux_guest_tests::placement::spare_the_first_processor;
 use linux_guest_tests::plan::{Event, Job, LIFE_SIGN, Outcome, Plan};
 use linux_guest_tests::scenario::{Scenario, Trouble};
 use linux_guest_tests::scenarios;
@@ -54,6 +55,11 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if plan.slow
+        && let Err(error) = spare_the_first_processor()
+    {
+        eprintln!("linux-guest-tests: all processors are used: {error}");
+    }
     // Ends with the process.
     std::thread::spawn(|| {
         loop {

@@ -137,7 +137,8 @@ impl Qemu {
     pub(crate) fn outer(&self, files: &OuterFiles<'_>) -> Command {
         let mut command = self.command();
         command.args(["-accel", "tcg,thread=multi", "-cpu", PROCESSOR]);
-        command.args(["-smp", "2", "-m", &MEBIBYTES.to_string()]);
+        // Guests have two at most, on two of these: QEMU's first processor cannot run guests reliably.
+        command.args(["-smp", "3", "-m", &MEBIBYTES.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
         command.args(["-no-reboot", "-serial", "stdio"]);
         command.arg("-kernel").arg(files.kernel);

@@ -56,7 +56,14 @@ pub const ALL: &[Scenario] = &[
     time_sync::SCENARIO,
     restart::SCENARIO,
     crash::SCENARIO,
-    host_version::SCENARIO,
+    host_version::WINDOWS_2008,
+    host_version::WINDOWS_2008R2,
+    host_version::WINDOWS_2012,
+    host_version::WINDOWS_2012R2,
+    host_version::WINDOWS_2016,
+    host_version::WINDOWS_2019,
+    host_version::WINDOWS_2022,
+    host_version::WINDOWS_2025,
     control::SCENARIO,
 ];
 

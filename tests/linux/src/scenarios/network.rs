@@ -1,9 +1,9 @@
 //! `hv_netvsc` on the user network: addresses, transfers with and without offloads, queues, MTU, link, hot add.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::network_tools::{
-    PEER, adapter, answers, counter, dhcp, interface, no_errors, ping, transfer, wait_for_answer,
+    Data, PEER, adapter, answers, counter, dhcp, interface, no_errors, ping, wait_for_answer,
     wait_for_carrier,
 };
 use crate::context::Context;
@@ -43,18 +43,17 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
         format!("the address by DHCP is {given:?}")
     })?;
     ping(&mut guest, &first, PEER, 56)?;
-    // An emulated processor would need minutes for 256 MiB each way, twice.
     let mebibytes = context.mebibytes(2);
+    let data = Data::make(&mut guest, mebibytes)?;
     for offloads in [true, false] {
-        let begin = Instant::now();
-        transfer_with(&mut guest, &first, offloads, mebibytes.into())
-            .map_err(|trouble| trouble.during(&format!("offloads {}", on_off(offloads))))?;
+        let state = on_off(offloads);
+        let [there, back] = transfer_with(&mut guest, &first, offloads, &data)
+            .map_err(|trouble| trouble.during(&format!("offloads {state}")))?;
         context.note(format!(
-            "offloads {}: {mebibytes} MiB each way, made and hashed, in {:.1} s",
-            on_off(offloads),
-            begin.elapsed().as_secs_f64()
+            "offloads {state}: {mebibytes} MiB there in {there:.1} s, back and hashed in {back:.1} s"
         ));
     }
+    data.remove(&mut guest)?;
     set_offloads(&mut guest, &first, true)?;
     let queues = queues(&mut guest, &first, context.cpus())?;
     context.note(format!("packets of the queues: {queues}"));
@@ -95,18 +94,18 @@ fn transfer_with(
     guest: &mut Guest,
     interface: &str,
     offloads: bool,
-    mebibytes: u64,
-) -> Result<(), Trouble> {
+    data: &Data,
+) -> Result<[f64; 2], Trouble> {
     set_offloads(guest, interface, offloads)?;
     let before = adapter(guest, 0)?;
-    transfer(guest, mebibytes)?;
+    let seconds = data.exchange(guest)?;
     let after = adapter(guest, 0)?;
     let grown = |name: &str| -> Result<u64, Trouble> {
         Ok(counter(&after, name)? - counter(&before, name)?)
     };
     for name in ["sent_unicast_bytes", "received_unicast_bytes"] {
         let bytes = grown(name)?;
-        ensure(bytes > mebibytes << 20, || {
+        ensure(bytes > data.bytes(), || {
             format!("{name} has grown by {bytes} only")
         })?;
     }
@@ -116,7 +115,8 @@ fn transfer_with(
             format!("{name} has grown by {count}")
         })?;
     }
-    no_errors(guest, interface, 0)
+    no_errors(guest, interface, 0)?;
+    Ok(seconds)
 }
 
 /// With several processors, each has a queue of its own that is in use.
@@ -198,7 +198,9 @@ fn large_packets(guest: &mut Guest, interface: &str) -> Result<(), Trouble> {
             format!("{frames} frames with {bytes} bytes were {direction}")
         })?;
     }
-    transfer(guest, 4)?;
+    let data = Data::make(guest, 4)?;
+    data.exchange(guest)?;
+    data.remove(guest)?;
     guest.sh(&format!("ip link set {interface} mtu 1500"))?;
     wait_for_carrier(guest, interface, true)?;
     wait_for_answer(guest, interface, PEER)?;

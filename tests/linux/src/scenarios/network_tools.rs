@@ -1,6 +1,7 @@
 //! What scenarios about networks share.
 
 use std::fmt::Write;
+use std::time::Instant;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -122,22 +123,54 @@ pub(super) fn no_errors(guest: &mut Guest, interface: &str, index: u64) -> Resul
     Ok(())
 }
 
-/// Sends random bytes to the discard service of the user network and asks its source service for as many. The bytes
-/// must arrive as they are.
-pub(super) fn transfer(guest: &mut Guest, mebibytes: u64) -> Result<(), Trouble> {
-    let bytes = mebibytes << 20;
-    let sum = guest.sh(&format!(
-        "dd if=/dev/urandom of=/tmp/data bs=1M count={mebibytes} 2> /dev/null; sha256sum < /tmp/data"
-    ))?;
-    let sent = first_word(&sum);
-    let arrived = guest.sh(&format!("nc {PEER} 9 < /tmp/data; rm /tmp/data"))?;
-    ensure(arrived == format!("{sent} {bytes}"), || {
-        format!("of {bytes} bytes with hash {sent} arrived \"{arrived}\"")
-    })?;
-    let received = guest.sh(&format!("echo {bytes} | nc {PEER} 19 | sha256sum"))?;
-    ensure(first_word(&received) == source_digest(bytes), || {
-        format!("{bytes} bytes of the source service arrived with hash {received}")
-    })
+/// A file of random bytes in the guest, to be sent.
+pub(super) struct Data {
+    bytes: u64,
+    /// What the guest computed.
+    sum: String,
+}
+
+/// Where it is.
+const DATA: &str = "/tmp/data";
+
+impl Data {
+    /// Makes it. The guest needs twice as much memory: files are on a file system in half of it.
+    pub(super) fn make(guest: &mut Guest, mebibytes: u32) -> Result<Self, Trouble> {
+        let sum = guest.sh(&format!(
+            "dd if=/dev/urandom of={DATA} bs=1M count={mebibytes} 2> /dev/null; sha256sum < {DATA}"
+        ))?;
+        Ok(Self {
+            bytes: u64::from(mebibytes) << 20,
+            sum: first_word(&sum).to_owned(),
+        })
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Sends it to the discard service of the user network and asks its source service for as many bytes. All must
+    /// arrive as they are. Returns the seconds that each took.
+    pub(super) fn exchange(&self, guest: &mut Guest) -> Result<[f64; 2], Trouble> {
+        let Self { bytes, sum } = self;
+        let begin = Instant::now();
+        let arrived = guest.sh(&format!("nc {PEER} 9 < {DATA}"))?;
+        let sent = begin.elapsed();
+        ensure(arrived == format!("{sum} {bytes}"), || {
+            format!("of {bytes} bytes with hash {sum} arrived \"{arrived}\"")
+        })?;
+        let received = guest.sh(&format!("echo {bytes} | nc {PEER} 19 | sha256sum"))?;
+        let there_and_back = begin.elapsed();
+        ensure(first_word(&received) == source_digest(*bytes), || {
+            format!("{bytes} bytes of the source service arrived with hash {received}")
+        })?;
+        Ok([sent, there_and_back - sent].map(|time| time.as_secs_f64()))
+    }
+
+    /// Removes it.
+    pub(super) fn remove(self, guest: &mut Guest) -> Result<(), Trouble> {
+        guest.sh(&format!("rm {DATA}")).map(drop)
+    }
 }
 
 /// The hash of what the source service sends: this is its rule, as `host-sim`'s documentation has it.
