@@ -23,6 +23,8 @@ struct State {
     bytes: usize,
     is_closed: bool,
     waker: Option<BackendWaker>,
+    /// Frames were put in that nobody was woken for.
+    is_quiet: bool,
     dropped: u64,
 }
 
@@ -67,6 +69,33 @@ impl FrameQueue {
             waker.wake();
         }
         true
+    }
+
+    /// The same without waking anybody: [`FrameQueue::announce`] does so for all frames that came since. For those who
+    /// make many at once: a reader that wakes for each spends its time waking up.
+    pub fn push_quietly(&self, frame: Frame) -> bool {
+        let mut state = self.lock();
+        if state.is_closed || !state.has_room(&frame) {
+            state.dropped += 1;
+            return false;
+        }
+        let _ = state.put(frame);
+        state.is_quiet = true;
+        true
+    }
+
+    /// Wakes who is to be woken for frames that were put in quietly, if any wait still.
+    pub fn announce(&self) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.is_quiet) || state.frames.is_empty() {
+            return;
+        }
+        let waker = state.waker.clone();
+        drop(state);
+        self.filled.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Puts a frame in once there is room; `false` if the queue is closed.
@@ -188,6 +217,34 @@ mod tests {
         queue.clear();
         assert!(!queue.push(Frame::new([0; 60])) && !queue.push_waiting(Frame::default()));
         assert!(queue.pop_waiting().is_none());
+    }
+
+    #[test]
+    fn frames_put_in_quietly_are_announced_together() {
+        let queue = FrameQueue::default();
+        let woken = Arc::new(AtomicUsize::new(0));
+        let wake = Arc::clone(&woken);
+        queue.set_waker(Some(BackendWaker::new(move || {
+            wake.fetch_add(1, Ordering::Relaxed);
+        })));
+        let woken = || woken.load(Ordering::Relaxed);
+        queue.announce();
+        for _ in 0..3 {
+            assert!(queue.push_quietly(Frame::new([0; 60])));
+        }
+        assert_eq!((woken(), queue.len()), (0, 3));
+        queue.announce();
+        queue.announce();
+        assert_eq!(woken(), 1);
+        // One who has not slept meanwhile has taken them all.
+        queue.clear();
+        assert!(queue.push_quietly(Frame::new([0; 60])));
+        assert!(queue.pop().is_some());
+        queue.announce();
+        assert_eq!(woken(), 1);
+        queue.close();
+        assert!(!queue.push_quietly(Frame::new([0; 60])));
+        assert_eq!(queue.dropped(), 1);
     }
 
     #[test]

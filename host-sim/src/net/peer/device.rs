@@ -57,8 +57,9 @@ impl Cable {
     }
 }
 
+/// Sends a frame. The guest is woken when the stack has sent all that it has to send.
 fn send(to_guest: &FrameQueue, counters: &Counters, bytes: Vec<u8>) {
-    if to_guest.push(Frame::new(bytes)) {
+    if to_guest.push_quietly(Frame::new(bytes)) {
         counters.frames_to_guest.fetch_add(1, Ordering::Relaxed);
     }
 }

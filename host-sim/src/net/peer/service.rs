@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use smoltcp::socket::tcp::Socket;
 
-use super::{content, hexadecimal};
+use super::{fill_content, hexadecimal};
 
 /// Digits of the number of bytes that the source service is asked for.
 const MAX_LINE: usize = 20;
@@ -134,9 +134,7 @@ impl Session {
                 }
                 let sent = socket.send(|room| {
                     let count = (*length - *done).min(room.len() as u64) as usize;
-                    for (at, byte) in room[..count].iter_mut().enumerate() {
-                        *byte = content(*done + at as u64);
-                    }
+                    fill_content(*done, &mut room[..count]);
                     (count, count)
                 });
                 let sent = sent.unwrap_or(0) as u64;

@@ -129,6 +129,7 @@ impl Stack {
         // What the services have written goes out with the same turn.
         self.interface.poll(now, &mut self.cable, &mut self.sockets);
         self.serve();
+        self.cable.to_guest.announce();
         let delay = self.interface.poll_delay(now, &self.sockets)?;
         // With a busy cable it says "at once" for as long as the guest takes nothing.
         Some(Duration::from_micros(delay.total_micros()).max(Duration::from_micros(200)))
