@@ -117,6 +117,10 @@ mod tests {
             r#"{"verb":"vss","operation":"backup","lun":1,"to":"copy.img"}"#,
         ),
         (
+            "vss backup --lun 1 --to copy.img --freeze-timeout 5",
+            r#"{"verb":"vss","operation":"backup","lun":1,"to":"copy.img","freeze-timeout":5}"#,
+        ),
+        (
             "copy-file --overwrite --create-path local /remote/path",
             r#"{"verb":"copy-file","source":"local","target":"/remote/path","overwrite":true,"create-path":true}"#,
         ),

@@ -12,6 +12,9 @@ use crate::ic::Pending;
 use crate::ic::file_copy::NewFile;
 use crate::ic::vss::FreezeRequest;
 
+/// In 100 ns units.
+const SECOND: u64 = 10_000_000;
+
 impl Machine {
     pub(super) fn copy_file(&self, request: &CopyFileRequest) -> Result<Value, ControlError> {
         let service = device(self.host.services.file_copy.as_ref(), "file copy")?;
@@ -39,13 +42,23 @@ impl Machine {
 
     pub(super) fn vss(&self, request: VssRequest) -> Result<Value, ControlError> {
         let service = device(self.host.services.vss.as_ref(), "backup service")?;
-        let (lun, to) = match request {
+        let (lun, to, seconds) = match request {
             VssRequest::Check => {
                 service.check().and_then(Pending::wait)?;
                 return Ok(done());
             }
-            VssRequest::Backup { lun, to } => (lun, to),
+            VssRequest::Backup {
+                lun,
+                to,
+                freeze_timeout,
+            } => (lun, to, freeze_timeout),
         };
+        if seconds.is_some_and(|seconds| !(1..=900).contains(&seconds)) {
+            return Err(ControlError::new(
+                ErrorKind::Invalid,
+                "a guest has 1 to 900 seconds to freeze",
+            ));
+        }
         // A file that is there may be the only copy of something, the disk's own image even.
         let target = File::options()
             .read(true)
@@ -54,7 +67,10 @@ impl Machine {
             .open(&to)
             .map_err(|error| cannot("make", &to, &error))?;
         let backup = || -> Result<(), ControlError> {
-            let freeze = FreezeRequest::default();
+            let freeze = FreezeRequest {
+                timeout: seconds.map(|seconds| u64::from(seconds) * SECOND),
+                ..FreezeRequest::default()
+            };
             let begin = || self.host.disks.begin_snapshot(0, lun, target);
             let snapshot = service.backup(&freeze, begin)??;
             // The guest is thawed by now.

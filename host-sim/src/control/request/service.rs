@@ -123,7 +123,12 @@ pub enum KvpRequest {
 
 /// Backups with frozen file systems.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
-#[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "operation",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields
+)]
 pub enum VssRequest {
     /// Freeze, copy the disk's state of that moment, thaw; the copy is written out while the guest goes on
     Backup {
@@ -133,6 +138,10 @@ pub enum VssRequest {
         /// Where the copy goes, as a raw image
         #[arg(long)]
         to: PathBuf,
+        /// Seconds that the guest has to freeze its file systems, 1 to 900; else 60
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=900))]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        freeze_timeout: Option<u16>,
     },
     /// Ask whether the guest can be backed up while it runs
     Check,

@@ -78,6 +78,8 @@ pub struct FreezeRequest {
     pub shared_disks: bool,
     /// The disks to be backed up; none: all.
     pub disks: Vec<Lun>,
+    /// Time that the guest has to freeze, in 100 ns units, [`LONGEST`] at most; none: the service's.
+    pub timeout: Option<u64>,
 }
 
 impl FreezeRequest {
@@ -173,13 +175,14 @@ impl VssHandle {
     fn begin(&self, request: &FreezeRequest) -> Result<(u64, Pending<(), VssError>), VssError> {
         self.check_version(FIRST_WITH_FREEZE)?;
         let body = request.to_wire(Operation::FREEZE)?.as_bytes().to_vec();
+        let timeout = request.timeout.map(|timeout| timeout.min(LONGEST));
         self.act(|state| {
             if state.phase != Phase::Thawed {
                 return Err(VssError::AlreadyFrozen);
             }
             state.requests.check_room()?;
             let (promise, answer) = pending();
-            state.freeze(body, promise);
+            state.freeze(body, timeout, promise);
             Ok((state.freezes, answer))
         })
     }

@@ -91,13 +91,13 @@ impl State {
     }
 
     /// Begins to freeze; the freeze has the number [`freezes`](Self::freezes) then.
-    pub(super) fn freeze(&mut self, body: Vec<u8>, promise: Answer<()>) {
+    pub(super) fn freeze(&mut self, body: Vec<u8>, timeout: Option<u64>, promise: Answer<()>) {
         self.phase = Phase::Freezing;
         self.freezes += 1;
         self.broken = None;
         self.attempts = 0;
         self.thaw_after = self.options.thaw_after;
-        let timeout = self.options.freeze_timeout;
+        let timeout = timeout.unwrap_or(self.options.freeze_timeout);
         self.requests.submit(body, timeout, Job::Freeze(promise));
     }
 

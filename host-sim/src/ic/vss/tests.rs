@@ -177,6 +177,23 @@ fn fault_82_who_does_not_answer_the_freeze_is_thawed_when_he_listens_again() {
 }
 
 #[test]
+fn fault_82_the_time_to_freeze_can_be_chosen_within_limits() {
+    for (chosen, expected) in [(5 * SECOND, 5 * SECOND), (u64::MAX, LONGEST)] {
+        let mut stage = stage(V5);
+        let request = FreezeRequest {
+            timeout: Some(chosen),
+            ..FreezeRequest::default()
+        };
+        let mut freeze = stage.handle.freeze(&request).unwrap();
+        let due = stage.bench.now + expected;
+        assert_eq!(stage.bench.poll(), NextPoll::At(due));
+        stage.bench.now = due;
+        stage.bench.poll();
+        assert_eq!(freeze.take(), Some(Err(RequestError::TimedOut.into())));
+    }
+}
+
+#[test]
 fn fault_82_nobody_stays_frozen() {
     let mut stage = stage(V5);
     assert_eq!(stage.freeze(), Ok(()));
@@ -347,6 +364,7 @@ fn a_freeze_says_what_is_wanted() {
         auto_recovery: true,
         shared_disks: true,
         disks: vec![disk; 260],
+        timeout: None,
     };
     let _answer = stage.handle.freeze(&request).unwrap();
     stage.bench.poll();

@@ -11,6 +11,7 @@ mod disk_discard;
 mod disk_fault;
 mod disk_formats;
 mod disk_hot;
+mod disk_many;
 mod disk_unclean;
 mod file_copy;
 mod heartbeat;
@@ -39,6 +40,7 @@ pub const ALL: &[Scenario] = &[
     disk_hot::SCENARIO,
     disk_discard::SCENARIO,
     disk_formats::SCENARIO,
+    disk_many::SCENARIO,
     disk_unclean::SCENARIO,
     disk_fault::SCENARIO,
     sub_channels::SCENARIO,

@@ -10,7 +10,7 @@ use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
 /// A backup of a file system that is written to meanwhile.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "vss",
-    about: "hv_vss_daemon freezes ext4 under a writer: the backup needs no repair and has all that was synced, the writer goes on",
+    about: "hv_vss_daemon freezes ext4 under a writer: the backup needs no repair and has all that was synced, the writer goes on; a daemon that is silent for a while does not matter",
     kernels: CLOUD,
     cpus: &[1, 2],
     limit: Duration::from_secs(60),
@@ -67,6 +67,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     let second = context.scratch().join("second");
     let second = second.to_string_lossy();
     guest.ctl(&["vss", "backup", "--lun", "0", "--to", &second])?;
+    silent_daemon(context, &mut guest)?;
     guest.sh("rm /run/write; killall hv_vss_daemon; sync")?;
     let third = context.scratch().join("third");
     let third = third.to_string_lossy();
@@ -76,6 +77,27 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
         "refused",
     )?;
     guest.sh("sleep 1; umount /mnt").map(|_| ())
+}
+
+/// A daemon that does not answer: after ten seconds Linux answers in its place that the guest cannot be backed up. When
+/// the daemon goes on, so do backups.
+fn silent_daemon(context: &Context, guest: &mut Guest) -> Result<(), Trouble> {
+    let copy = context.scratch().join("silent");
+    let path = copy.to_string_lossy();
+    let backup = ["vss", "backup", "--lun", "0", "--to", &path];
+    guest.sh("killall -STOP hv_vss_daemon")?;
+    refused(guest, &backup, "refused")?;
+    ensure(!copy.exists(), || {
+        "a backup that came to nothing leaves a file".to_owned()
+    })?;
+    let before = last(guest)?;
+    guest
+        .wait_until(&format!("[ $(cat /run/last) -gt $(({before}+2)) ]"))
+        .map_err(|trouble| trouble.during("the writer, without a backup"))?;
+    guest.sh("killall -CONT hv_vss_daemon")?;
+    let patient = [&backup[..], &["--freeze-timeout", "300"]].concat();
+    guest.ctl(&patient)?;
+    ensure(copy.exists(), || "the backup is not there".to_owned())
 }
 
 fn last(guest: &mut Guest) -> Result<u32, Trouble> {
