@@ -55,8 +55,8 @@ const EMULATED_TRIES: u32 = 3;
 /// What to run, and where.
 #[derive(clap::Args, Default)]
 pub(crate) struct Options {
-    /// Run only the scenarios whose names contain this
-    filter: Option<String>,
+    /// Run only jobs (SCENARIO-KERNEL-CPUS) whose names contain one of these
+    filters: Vec<String>,
     /// Run only on this kernel, such as 6.1 or 6.12, in all its flavours
     #[arg(long)]
     kernel: Option<String>,
@@ -214,10 +214,6 @@ fn jobs(options: &Options) -> Vec<Job> {
     };
     let mut jobs = Vec::new();
     for scenario in scenarios::ALL {
-        let wanted = options.filter.as_deref();
-        if wanted.is_some_and(|part| !scenario.name.contains(part)) {
-            continue;
-        }
         let mut of_scenario = Vec::new();
         for kernel in scenario.kernels.iter().filter(|name| wanted_kernel(name)) {
             for cpus in scenario.cpus {
@@ -234,6 +230,13 @@ fn jobs(options: &Options) -> Vec<Job> {
             of_scenario.retain(|job| {
                 let job = (job.scenario.as_str(), job.kernel.as_str(), job.cpus);
                 SAMPLE.contains(&job)
+            });
+        }
+        if !options.filters.is_empty() {
+            of_scenario.retain(|job| {
+                let name = job.to_string();
+                let mut filters = options.filters.iter();
+                filters.any(|part| name.contains(part.as_str()))
             });
         }
         jobs.extend(of_scenario);
@@ -332,13 +335,19 @@ mod tests {
         let all = jobs(&Options::default());
         assert!(all.len() > 10);
         let some = jobs(&Options {
-            filter: Some("boot".to_owned()),
+            filters: vec!["boot".to_owned()],
             kernel: Some("6.1".to_owned()),
             cpus: Some(2),
             ..Options::default()
         });
         assert_eq!(some.len(), 1);
         assert_eq!(some[0].to_string(), "boot-6.1-2");
+        let named = jobs(&Options {
+            filters: vec!["switch-6.12-2".to_owned(), "boot-6.1-".to_owned()],
+            ..Options::default()
+        });
+        let named: Vec<_> = named.iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["boot-6.1-1", "boot-6.1-2", "switch-6.12-2"]);
         let sample = jobs(&Options::sample());
         assert_eq!(sample.len(), SAMPLE.len(), "all of them exist");
         let none = jobs(&Options {
