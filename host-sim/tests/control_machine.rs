@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use host_sim::control::{Control as _, ControlError, ErrorKind, Machine, Power, Request};
-use host_sim::disk::{OpenOptions, open};
+use host_sim::disk::{DiskImage as _, OpenOptions, open};
 use host_sim::host::{Host, HostOptions, Offers, Place, StorageDevice};
 use host_sim::hv::{Hv, HvConfig, InterruptSink, ManualClock};
 use host_sim::memory::GuestMemory;
@@ -165,12 +165,12 @@ fn disks_come_and_go() {
     assert_eq!(list["controllers"][0]["disks"], json!([]));
     let other = stage.file("b.img", 4096);
     assert_eq!(stage.kind(add(5, other.to_str().unwrap())), ErrorKind::Busy);
-    assert_eq!(stage.kind(add(6, "/missing.img")), ErrorKind::Failed);
+    assert_eq!(stage.kind(add(6, "/missing.img")), ErrorKind::NotFound);
     assert_eq!(stage.kind(add(6, "/x,color=red")), ErrorKind::Invalid);
     assert_eq!(stage.kind(add(6, "/x,ide")), ErrorKind::Invalid);
     assert_eq!(
         stage.kind(add(64, path)),
-        ErrorKind::Failed,
+        ErrorKind::Busy,
         "the image is locked"
     );
     assert_eq!(
@@ -199,7 +199,13 @@ fn drives_take_media() {
     stage.ask(insert(1)).unwrap();
     assert_eq!(stage.kind(insert(2)), ErrorKind::NotFound);
     let missing = json!({"verb": "dvd", "operation": "insert", "lun": 1, "image": "/missing.iso"});
-    assert_eq!(stage.kind(missing), ErrorKind::Failed);
+    assert_eq!(stage.kind(missing), ErrorKind::NotFound);
+    // Sectors of a medium are longer than those of a disk.
+    let fault = json!({"verb": "disk", "operation": "fault", "lun": 1, "sector": 3});
+    stage.ask(fault).unwrap();
+    let faults = stage.host.disks.controller(0).unwrap().faults(1).unwrap();
+    let reads = |sector: u64| faults.read_bytes(sector * 2048, &mut [0; 2048]).is_ok();
+    assert_eq!([2, 3, 4].map(reads), [true, false, true]);
     stage
         .ask(json!({"verb": "disk", "operation": "remove", "lun": 1}))
         .unwrap();

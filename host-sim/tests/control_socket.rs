@@ -19,8 +19,8 @@ struct Echo(Barrier);
 impl Control for Echo {
     fn execute(&self, request: Request) -> Result<Value, ControlError> {
         match request {
-            Request::Quit => Err(ControlError::new(ErrorKind::Refused, "never")),
-            Request::Reset => {
+            Request::Quit {} => Err(ControlError::new(ErrorKind::Refused, "never")),
+            Request::Reset {} => {
                 self.0.wait();
                 Ok(Value::Null)
             }
@@ -63,10 +63,10 @@ fn requests_are_answered_in_order() {
     let mut client = Client::connect(&machine.path).unwrap();
     for _ in 0..3 {
         assert_eq!(
-            client.call(&Request::Status).unwrap(),
+            client.call(&Request::Status {}).unwrap(),
             json!({"verb": "status"})
         );
-        let refused = client.call(&Request::Quit).unwrap_err();
+        let refused = client.call(&Request::Quit {}).unwrap_err();
         let ClientError::Refused(error) = refused else {
             panic!("{refused}");
         };
@@ -83,6 +83,9 @@ fn malformed_requests_get_an_error_and_the_connection_goes_on() {
         "{\n",
         "null\n",
         "{\"verb\":\"dance\"}\n",
+        // Without names, what is meant is a guess; a parameter that is not known must not be passed over.
+        "[\"quit\"]\n",
+        "{\"verb\":\"quit\",\"dry-run\":true}\n",
         "{\"verb\":\"status\"} {}\n",
         "\u{0}\u{7f}\n",
     ] {
@@ -140,11 +143,11 @@ fn a_waiting_client_keeps_nobody_else_waiting() {
     let waiting = std::thread::spawn(move || {
         Client::connect(&path)
             .unwrap()
-            .call(&Request::Reset)
+            .call(&Request::Reset {})
             .unwrap()
     });
     let mut other = Client::connect(&machine.path).unwrap();
-    assert!(other.call(&Request::Heartbeat).is_ok());
+    assert!(other.call(&Request::Heartbeat {}).is_ok());
     machine.echo.0.wait();
     assert_eq!(waiting.join().unwrap(), Value::Null);
 }
@@ -156,7 +159,7 @@ fn connections_are_limited_and_come_free_again() {
         .map(|_| Client::connect(&machine.path).unwrap())
         .collect();
     for client in &mut clients {
-        client.call(&Request::Status).unwrap();
+        client.call(&Request::Status {}).unwrap();
     }
     let mut extra = BufReader::new(UnixStream::connect(&machine.path).unwrap());
     let mut answer = String::new();
@@ -166,7 +169,7 @@ fn connections_are_limited_and_come_free_again() {
     // The threads of those that are gone end soon after.
     let again = (0..1000).find_map(|_| {
         let mut client = Client::connect(&machine.path).unwrap();
-        let answer = client.call(&Request::Status).ok();
+        let answer = client.call(&Request::Status {}).ok();
         std::thread::sleep(std::time::Duration::from_millis(5));
         answer
     });
@@ -177,11 +180,11 @@ fn connections_are_limited_and_come_free_again() {
 fn the_socket_goes_with_its_server_and_clients_see_the_end() {
     let mut machine = machine();
     let mut client = Client::connect(&machine.path).unwrap();
-    client.call(&Request::Status).unwrap();
+    client.call(&Request::Status {}).unwrap();
     drop(machine.server.take());
     assert!(!machine.path.exists());
     assert!(matches!(
-        client.call(&Request::Status),
+        client.call(&Request::Status {}),
         Err(ClientError::Ended | ClientError::Socket(_))
     ));
 }
@@ -194,7 +197,7 @@ fn a_place_in_use_is_left_alone() {
     assert!(
         Client::connect(&machine.path)
             .unwrap()
-            .call(&Request::Status)
+            .call(&Request::Status {})
             .is_ok()
     );
 

@@ -272,6 +272,23 @@ fn the_guest_is_told_when_somebody_looks() {
     bench.handle.attach();
     assert_eq!(features(&bench.guest.answers()), Features::all());
     assert_eq!(bench.handle.status().viewers, 1);
+    // What it has drawn before it reports again, nobody has been told of.
+    assert!(!bench.handle.state().reports_damage);
+    let before = bench.handle.state().damage_sequence;
+    bench.say(&GuestMessage::Dirt(Dirt {
+        video_output: 0,
+        rectangles: &[Rectangle {
+            left: 1.into(),
+            top: 1.into(),
+            right: 2.into(),
+            bottom: 2.into(),
+        }],
+    }));
+    assert!(bench.handle.state().reports_damage);
+    assert_eq!(
+        bench.handle.damage_since(before).rectangles,
+        [Area::sized(640, 480)]
+    );
 }
 
 // VH8

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use host_sim::control::path::socket_path;
-use host_sim::control::{Client, DiskRequest, DvdRequest, Request, VssRequest};
+use host_sim::control::{Client, DiskRequest, DvdRequest, NicRequest, Request, VssRequest};
 
 use super::Error;
 
@@ -35,6 +35,15 @@ pub(crate) fn run(options: &CtlOptions) -> Result<(), Error> {
 
 /// The machine opens files by itself, and may have another working directory.
 fn make_paths_absolute(request: &mut Request) -> std::io::Result<()> {
+    // The path that a text begins with, up to a comma.
+    let first_absolute = |text: &str| {
+        let (path, options) = text.split_at(text.find(',').unwrap_or(text.len()));
+        let absolute = std::path::absolute(path)?;
+        let absolute = absolute
+            .to_str()
+            .ok_or_else(|| std::io::Error::other("the working directory's name is no text"))?;
+        Ok::<_, std::io::Error>(format!("{absolute}{options}"))
+    };
     let absolute = |path: &mut PathBuf| {
         *path = std::path::absolute(&*path)?;
         Ok(())
@@ -45,12 +54,16 @@ fn make_paths_absolute(request: &mut Request) -> std::io::Result<()> {
         Request::Vss(VssRequest::Backup { to, .. }) => absolute(to),
         Request::Dvd(DvdRequest::Insert { image, .. }) => absolute(image),
         Request::Disk(DiskRequest::Add { disk, .. }) => {
-            let (path, options) = disk.split_at(disk.find(',').unwrap_or(disk.len()));
-            let absolute = std::path::absolute(path)?;
-            let absolute = absolute
-                .to_str()
-                .ok_or_else(|| std::io::Error::other("the working directory's name is no text"))?;
-            *disk = format!("{absolute}{options}");
+            *disk = first_absolute(disk)?;
+            Ok(())
+        }
+        Request::Nic(NicRequest::Add { nic }) => {
+            for network in ["switch:", "passt:"] {
+                if let Some(path) = nic.strip_prefix(network) {
+                    *nic = format!("{network}{}", first_absolute(path)?);
+                    break;
+                }
+            }
             Ok(())
         }
         _ => Ok(()),
@@ -74,6 +87,20 @@ mod tests {
             unreachable!()
         };
         assert_eq!(disk, format!("{}/a.img,ro,format=raw", here.display()));
+
+        for (given, made) in [
+            ("switch:lan,vlan=7", "switch:HERE/lan,vlan=7"),
+            ("passt:p.socket", "passt:HERE/p.socket"),
+            ("switch:/s", "switch:/s"),
+            ("tap:lan", "tap:lan"),
+            ("passt", "passt"),
+        ] {
+            let nic = given.to_owned();
+            let mut request = Request::Nic(NicRequest::Add { nic });
+            make_paths_absolute(&mut request).unwrap();
+            let nic = made.replace("HERE", here.to_str().unwrap());
+            assert_eq!(request, Request::Nic(NicRequest::Add { nic }));
+        }
 
         let mut request = Request::Screenshot {
             path: "s.png".into(),

@@ -236,6 +236,20 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
             "--recommend needs --hyperv on: a guest without it makes no hypercalls",
         ));
     }
+    if options.hyperv == Switch::Off {
+        let devices = [
+            ("--disk", !options.disks.is_empty()),
+            ("--nic", !options.nics.is_empty()),
+            ("--screen", options.screen.is_some()),
+            ("--vnc", options.vnc.is_some()),
+            ("--name", options.name.is_some()),
+        ];
+        if let Some((name, _)) = devices.iter().find(|(_, is_given)| *is_given) {
+            return Err(Error::usage(format!(
+                "{name} needs --hyperv on: a plain PC has no such device here"
+            )));
+        }
+    }
     let memory = GuestMemory::with_hole(options.memory.0, HOLE)
         .map_err(|error| Error::failed(format!("no memory for the guest: {error}")))?;
     let mut lines = [

@@ -14,13 +14,15 @@ pub use service::{
 };
 
 /// What an operator wants.
+///
+/// Verbs without parameters have braces: only then are parameters of theirs refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, Subcommand)]
 #[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// The machine in a few words: who the guest is, versions, devices, services
-    Status,
+    Status {},
     /// Whether the guest answers its heartbeat
-    Heartbeat,
+    Heartbeat {},
     /// Order the guest to power off, restart or hibernate
     Shutdown(ShutdownRequest),
     /// Exchange keys and values, and the addresses of the guest's network adapters
@@ -52,13 +54,13 @@ pub enum Request {
     /// Move the pointer, press buttons, turn the wheel
     Mouse(MouseRequest),
     /// Every counter and state that there is
-    Inspect,
+    Inspect {},
     /// Press the power button: the guest decides what that means
-    PowerButton,
+    PowerButton {},
     /// Reset the machine: the guest's memory is lost, nothing is flushed by the guest
-    Reset,
+    Reset {},
     /// Stop the machine by force and end the host's process
-    Quit,
+    Quit {},
 }
 
 #[cfg(test)]
@@ -192,6 +194,11 @@ mod tests {
             "{}",
             r#"{"verb":"dance"}"#,
             r#"{"verb":"shutdown","speed":9}"#,
+            r#"{"verb":"quit","dry-run":true}"#,
+            r#"{"verb":"reset","wait":30}"#,
+            r#"{"verb":"vss","operation":"check","lun":3}"#,
+            r#"{"verb":"disk","operation":"list","lun":3}"#,
+            r#"{"verb":"nic","operation":"list","index":3}"#,
             r#"{"verb":"disk"}"#,
             r#"{"verb":"disk","operation":"add","lun":300,"disk":"a"}"#,
             r#"{"verb":"disk","operation":"add","lun":3}"#,

@@ -15,7 +15,7 @@ use nix::sys::socket::{
     sockopt::PeerCredentials,
 };
 use nix::sys::stat::{Mode, fchmod};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::error::{ControlError, ErrorKind};
@@ -224,9 +224,13 @@ fn serve(stream: UnixStream, shared: &Shared) -> io::Result<()> {
                 format!("no request: {reason}"),
             ))
         };
-        let response = match read_line(&mut reader, MAX_REQUEST)? {
+        // An object first: a list of a verb's parameters without their names would do as well.
+        let response = match read_line::<Map<String, Value>>(&mut reader, MAX_REQUEST)? {
             Line::End => return Ok(()),
-            Line::Good(request) => shared.control.execute(request).into(),
+            Line::Good(object) => match serde_json::from_value(Value::Object(object)) {
+                Ok(request) => shared.control.execute(request).into(),
+                Err(error) => malformed(error.to_string()),
+            },
             Line::Bad(reason) => malformed(reason),
             Line::TooLong => {
                 let reason = format!("it is longer than {MAX_REQUEST} bytes");

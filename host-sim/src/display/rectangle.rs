@@ -142,20 +142,35 @@ impl Region {
         self.rectangles.is_empty()
     }
 
-    /// Adds a rectangle. Beyond a bound the region becomes the smallest rectangle that holds it all.
+    /// Adds a rectangle. The region becomes the smallest rectangle that holds it all when its rectangles are too many,
+    /// or overlap so much that this one is smaller than they are together: to send them is never more work than that.
     pub fn add(&mut self, rectangle: Rectangle) {
+        self.put(rectangle);
+        let together: u64 = self.rectangles.iter().map(Rectangle::area).sum();
+        if self.bounding().is_some_and(|all| together > all.area()) {
+            self.collapse();
+        }
+    }
+
+    fn put(&mut self, rectangle: Rectangle) {
         if rectangle.is_empty() || self.rectangles.iter().any(|held| held.contains(&rectangle)) {
             return;
         }
         self.rectangles.retain(|held| !rectangle.contains(held));
         self.rectangles.push(rectangle);
         if self.rectangles.len() > MAX_RECTANGLES {
-            let all = self
-                .rectangles
-                .iter()
-                .fold(rectangle, |all, held| all.bounding(held));
-            self.rectangles = vec![all];
+            self.collapse();
         }
+    }
+
+    /// The smallest rectangle that holds it all.
+    fn bounding(&self) -> Option<Rectangle> {
+        let held = self.rectangles.iter().copied();
+        held.reduce(|all, held| all.bounding(&held))
+    }
+
+    fn collapse(&mut self) {
+        self.rectangles = self.bounding().into_iter().collect();
     }
 
     /// Takes away what lies in `rectangle` and returns it.
@@ -164,7 +179,8 @@ impl Region {
         for held in std::mem::take(&mut self.rectangles) {
             taken.add(held.intersection(rectangle));
             for rest in held.without(rectangle) {
-                self.add(rest);
+                // As they are: a rectangle that holds them all would bring back what is taken.
+                self.put(rest);
             }
         }
         taken
@@ -198,6 +214,22 @@ mod tests {
         pixels
     }
 
+    #[test]
+    fn a_region_is_no_more_work_than_its_bounds() {
+        // Each but the last reaches further to the right than those before, and none holds another.
+        let mut region = Region::new();
+        for step in 0..32 {
+            region.add(Rectangle::new(step, 0, 1000 - 32 + step, 700));
+        }
+        let area: u64 = region.rectangles().iter().map(Rectangle::area).sum();
+        assert!(area <= 1000 * 700, "{area}");
+        // What lies far apart stays apart.
+        let mut region = Region::new();
+        region.add(Rectangle::new(0, 0, 10, 10));
+        region.add(Rectangle::new(990, 690, 1000, 700));
+        assert_eq!(region.rectangles().len(), 2);
+    }
+
     proptest! {
         #[test]
         fn without_is_what_is_left(one in rectangle(), other in rectangle()) {
@@ -219,6 +251,8 @@ mod tests {
             for rectangle in &list {
                 region.add(*rectangle);
                 prop_assert!(region.rectangles().len() <= MAX_RECTANGLES);
+                let together: u64 = region.rectangles().iter().map(Rectangle::area).sum();
+                prop_assert!(region.bounding().is_none_or(|all| together <= all.area()));
             }
             let (added, held) = (pixels(&list), pixels(region.rectangles()));
             prop_assert!(added.iter().zip(&held).all(|(added, held)| !added || *held));

@@ -16,6 +16,8 @@ use crate::vmbus::vsp::PollWaker;
 pub(super) const SECOND: u64 = 10_000_000;
 /// Time that a guest has for an answer, unless said otherwise: longer than the guests' own limit of 30 s.
 pub const REQUEST_TIMEOUT: u64 = 40 * SECOND;
+/// Longest that a request waits for its turn behind others, where that is limited: see [`Requests::expire_waiting`].
+pub(super) const QUEUE_TIMEOUT: u64 = 300 * SECOND;
 /// Most requests that wait.
 const QUEUE_LENGTH: usize = 64;
 
@@ -84,6 +86,8 @@ struct Request<T> {
     timeout: u64,
     /// Set when it is first offered to the ring.
     deadline: Option<u64>,
+    /// Set when it is first seen waiting.
+    waits_until: Option<u64>,
     outcome: T,
 }
 
@@ -134,6 +138,7 @@ impl<T: Outcome> Requests<T> {
             body,
             timeout,
             deadline: None,
+            waits_until: None,
             outcome,
         });
     }
@@ -144,6 +149,7 @@ impl<T: Outcome> Requests<T> {
             body,
             timeout,
             deadline: None,
+            waits_until: None,
             outcome,
         });
     }
@@ -224,6 +230,25 @@ impl<T: Outcome> Requests<T> {
         self.fail_all(RequestError::NotReady);
         self.link = Link::Negotiating;
         true
+    }
+
+    /// Fails requests that have waited for their turn for [`QUEUE_TIMEOUT`]. To be called with every poll, where
+    /// requests may be queued without end.
+    pub(super) fn expire_waiting(&mut self, now: u64) {
+        let until = now.saturating_add(QUEUE_TIMEOUT);
+        for mut request in std::mem::take(&mut self.queue) {
+            if *request.waits_until.get_or_insert(until) <= now {
+                request.outcome.fail(RequestError::TimedOut);
+            } else {
+                self.queue.push_back(request);
+            }
+        }
+    }
+
+    /// When [`expire_waiting`](Self::expire_waiting) next has something to fail.
+    pub(super) fn waits_until(&self) -> Option<u64> {
+        let times = self.queue.iter().map(|request| request.waits_until);
+        times.flatten().min()
     }
 
     pub(super) fn failed(&mut self, fault: SessionFault) {

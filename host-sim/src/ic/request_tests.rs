@@ -93,3 +93,20 @@ fn the_queue_has_a_limit() {
     let (requests, _failures) = ready(64);
     assert_eq!(requests.check_room(), Err(RequestError::Busy));
 }
+
+#[test]
+fn waiting_for_a_turn_has_an_end() {
+    let (mut requests, failures) = ready(2);
+    assert!(requests.next(0).is_some());
+    assert_eq!(requests.waits_until(), None);
+    requests.expire_waiting(7);
+    assert_eq!(requests.waits_until(), Some(7 + QUEUE_TIMEOUT));
+    requests.submit(vec![2], 100, Log(2, Rc::clone(&failures)));
+    requests.expire_waiting(7 + QUEUE_TIMEOUT - 1);
+    assert!(failures.borrow().is_empty());
+    requests.expire_waiting(7 + QUEUE_TIMEOUT);
+    assert_eq!(*failures.borrow(), [(1, RequestError::TimedOut)]);
+    // The one that the guest is at has its own time, and the session goes on.
+    assert_eq!(requests.answered().map(|log| log.0), Some(0));
+    assert_eq!(requests.next(7 + QUEUE_TIMEOUT), Some(vec![2]));
+}

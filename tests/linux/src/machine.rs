@@ -20,6 +20,8 @@ pub struct Machine {
     pub mebibytes: u32,
     /// Whether a reset boots the kernel again. Otherwise it ends the run.
     pub reboots: bool,
+    /// Whether it is a PC without Hyper-V. It takes no orders then.
+    pub is_plain: bool,
     disks: Vec<OsString>,
     words: Vec<String>,
     arguments: Vec<OsString>,
@@ -60,6 +62,7 @@ impl Machine {
             cpus,
             mebibytes: 512,
             reboots: false,
+            is_plain: false,
             disks: Vec::new(),
             words: Vec::new(),
             arguments: Vec::new(),
@@ -111,7 +114,11 @@ impl Machine {
         option("--mem", format!("{}M", self.mebibytes).into());
         option("--serial1", prefixed("file:", &files.console));
         option("--serial2", prefixed("unix:", &files.shell));
-        option("--name", files.control.clone().into());
+        if self.is_plain {
+            option("--hyperv", "off".into());
+        } else {
+            option("--name", files.control.clone().into());
+        }
         for disk in &self.disks {
             option("--disk", disk.clone());
         }

@@ -5,14 +5,29 @@ use serde_json::{Value, json};
 use super::{ControlError, ErrorKind, Machine, done, json};
 use crate::control::request::{DiskRequest, DvdRequest, FaultRequest};
 use crate::disk::faulty::{Fault, Operation, Rule, When};
-use crate::disk::{DiskArgument, DiskError, open_iso};
+use crate::disk::{
+    DiskArgument, DiskArgumentError, DiskError, ISO_BLOCK_SIZE, OpenError, OpenReason, open_iso,
+};
 use crate::host::StorageDevice;
+
+/// Why an image is not used.
+fn cannot_open(error: OpenError) -> ControlError {
+    let kind = match &error.reason {
+        OpenReason::Host {
+            kind: std::io::ErrorKind::NotFound,
+            ..
+        } => ErrorKind::NotFound,
+        OpenReason::Locked { .. } => ErrorKind::Busy,
+        _ => ErrorKind::Failed,
+    };
+    ControlError::new(kind, error)
+}
 
 impl Machine {
     pub(super) fn disk(&self, request: DiskRequest) -> Result<Value, ControlError> {
         let disks = &self.host.disks;
         match request {
-            DiskRequest::List => {
+            DiskRequest::List {} => {
                 let controllers = disks.controllers().iter();
                 let controllers: Vec<_> = controllers.map(|handle| handle.snapshot()).collect();
                 let ide: Vec<_> = disks.ide().iter().map(|handle| handle.snapshot()).collect();
@@ -34,9 +49,12 @@ impl Machine {
                 }
                 // Before the image is opened, and with that perhaps locked or repaired.
                 disks.controller(controller)?;
-                let image = argument
-                    .open()
-                    .map_err(|error| ControlError::new(ErrorKind::Failed, error))?;
+                let image = argument.open().map_err(|error| match error {
+                    DiskArgumentError::Open(error) => cannot_open(error),
+                    error @ DiskArgumentError::Scratch(_) => {
+                        ControlError::new(ErrorKind::Failed, error)
+                    }
+                })?;
                 let device = if argument.dvd {
                     StorageDevice::Dvd {
                         medium: Some(image),
@@ -65,11 +83,14 @@ impl Machine {
             faults.clear();
             return Ok(done());
         };
-        let luns = controller.luns();
-        let sector_size = luns
-            .iter()
-            .find(|(lun, _)| *lun == request.lun)
-            .map_or(512, |(_, info)| info.logical_sector_size);
+        let sector_size = if controller.drive_state(request.lun).is_ok() {
+            ISO_BLOCK_SIZE
+        } else {
+            let luns = controller.luns();
+            let mut luns = luns.iter();
+            luns.find(|(lun, _)| *lun == request.lun)
+                .map_or(512, |(_, info)| info.logical_sector_size)
+        };
         let offset = |sector: u64| sector.checked_mul(sector_size.into());
         let range = first
             .checked_add(request.count)
@@ -97,8 +118,7 @@ impl Machine {
             } => {
                 let controller = self.host.disks.controller(controller)?;
                 controller.drive_state(lun)?;
-                let medium = open_iso(&image)
-                    .map_err(|error| ControlError::new(ErrorKind::Failed, error))?;
+                let medium = open_iso(&image).map_err(cannot_open)?;
                 controller.insert_medium(lun, medium, false)?;
             }
             DvdRequest::Eject {

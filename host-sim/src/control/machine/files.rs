@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
 
 use super::{ControlError, ErrorKind, Machine, device, done};
@@ -43,7 +45,7 @@ impl Machine {
     pub(super) fn vss(&self, request: VssRequest) -> Result<Value, ControlError> {
         let service = device(self.host.services.vss.as_ref(), "backup service")?;
         let (lun, to, seconds) = match request {
-            VssRequest::Check => {
+            VssRequest::Check {} => {
                 service.check().and_then(Pending::wait)?;
                 return Ok(done());
             }
@@ -60,12 +62,18 @@ impl Machine {
             ));
         }
         // A file that is there may be the only copy of something, the disk's own image even.
+        if std::fs::symlink_metadata(&to).is_ok() {
+            let error = io::Error::from_raw_os_error(libc::EEXIST);
+            return Err(cannot("make", &to, &error));
+        }
+        // What is called as wished is complete, whatever ends this process meanwhile.
+        let partial = partial_path(&to);
         let target = File::options()
             .read(true)
             .write(true)
             .create_new(true)
-            .open(&to)
-            .map_err(|error| cannot("make", &to, &error))?;
+            .open(&partial)
+            .map_err(|error| cannot("make", &partial, &error))?;
         let backup = || -> Result<(), ControlError> {
             let freeze = FreezeRequest {
                 timeout: seconds.map(|seconds| u64::from(seconds) * SECOND),
@@ -74,12 +82,32 @@ impl Machine {
             let begin = || self.host.disks.begin_snapshot(0, lun, target);
             let snapshot = service.backup(&freeze, begin)??;
             // The guest is thawed by now.
-            Ok(snapshot.finish()?)
+            snapshot.finish()?;
+            rename_new(&partial, &to).map_err(|error| cannot("make", &to, &error))
         };
         backup().inspect_err(|_| {
-            let _ = std::fs::remove_file(&to);
+            let _ = std::fs::remove_file(&partial);
         })?;
         Ok(json!({"path": to}))
+    }
+}
+
+/// What a file is called until it is complete.
+fn partial_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".partial-{}", std::process::id()));
+    name.into()
+}
+
+/// Renames a file, unless there is one that is called so.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // Some file systems cannot tell.
+        Err(Errno::EINVAL) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        result => Ok(result?),
     }
 }
 

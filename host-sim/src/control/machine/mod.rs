@@ -58,8 +58,8 @@ impl Control for Machine {
     fn execute(&self, request: Request) -> Result<Value, ControlError> {
         tracing::debug!(?request, "control");
         match request {
-            Request::Status => self.status(),
-            Request::Heartbeat => json(&self.host.services.heartbeat.status()),
+            Request::Status {} => self.status(),
+            Request::Heartbeat {} => json(&self.host.services.heartbeat.status()),
             Request::Shutdown(order) => self.shutdown(&order),
             Request::Kvp(request) => self.kvp(request),
             Request::Vss(request) => self.vss(request),
@@ -71,10 +71,10 @@ impl Control for Machine {
             Request::Screenshot { path } => self.screenshot(&path),
             Request::Keys(keys) => self.keys(&keys),
             Request::Mouse(mouse) => self.mouse(&mouse),
-            Request::Inspect => self.inspect(),
-            Request::PowerButton => self.power.press_power_button().map(|()| done()),
-            Request::Reset => self.power.reset().map(|()| done()),
-            Request::Quit => {
+            Request::Inspect {} => self.inspect(),
+            Request::PowerButton {} => self.power.press_power_button().map(|()| done()),
+            Request::Reset {} => self.power.reset().map(|()| done()),
+            Request::Quit {} => {
                 self.power.quit();
                 Ok(done())
             }

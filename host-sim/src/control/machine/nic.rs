@@ -20,7 +20,7 @@ impl Machine {
     pub(super) fn nic(&self, request: NicRequest) -> Result<Value, ControlError> {
         let adapters = &self.host.adapters;
         match request {
-            NicRequest::List => {
+            NicRequest::List {} => {
                 let list = adapters.list().into_iter().map(|(index, handle)| {
                     let mut entry = json(&handle.snapshot())?;
                     entry["index"] = index.into();

@@ -12,7 +12,7 @@ use crate::vsp::mouse::Button;
 #[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DiskRequest {
     /// The disks and their numbers
-    List,
+    List {},
     /// Plug a disk in
     Add {
         /// Its controller
@@ -110,7 +110,7 @@ pub enum LinkState {
 #[serde(tag = "operation", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NicRequest {
     /// The adapters and their numbers
-    List,
+    List {},
     /// Plug an adapter in
     Add {
         /// What it is connected to, as for `host-sim run --nic`

@@ -144,7 +144,7 @@ pub enum VssRequest {
         freeze_timeout: Option<u16>,
     },
     /// Ask whether the guest can be backed up while it runs
-    Check,
+    Check {},
 }
 
 /// A file for the guest.

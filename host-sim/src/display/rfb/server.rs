@@ -26,6 +26,8 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes read from a client in one turn.
 const READ_SIZE: usize = 4096;
+/// Writes to a client in one turn, so that one that reads quickly keeps neither the others nor the end waiting.
+const WRITES_PER_TURN: usize = 16;
 
 /// A guest's screen, keyboard and pointer.
 #[derive(Clone)]
@@ -275,7 +277,10 @@ impl Worker {
                 Err(error) => return Err(error.to_string()),
             }
         }
-        while !client.session.output().is_empty() {
+        for _ in 0..WRITES_PER_TURN {
+            if client.session.output().is_empty() {
+                break;
+            }
             match client.stream.write(client.session.output()) {
                 Ok(0) => return Err("the client takes nothing".into()),
                 Ok(count) => {
@@ -322,7 +327,6 @@ fn receive(client: &mut Client, console: &Console, bytes: &[u8]) -> Result<(), S
     let result = client
         .session
         .receive(bytes, screen, |event| events.push(event));
-    let size = client.session.size();
     for event in events {
         match event {
             Event::Started => {
@@ -333,6 +337,8 @@ fn receive(client: &mut Client, console: &Console, bytes: &[u8]) -> Result<(), S
                 press(console, &client.input.key(keysym, pressed));
             }
             Event::Pointer { buttons, x, y } => {
+                // A client that is not told of new sizes shows a part of the picture, no other scale.
+                let size = screen.state().size.unwrap_or(client.session.size());
                 point(console, client.input.pointer(buttons, x, y, size));
             }
         }

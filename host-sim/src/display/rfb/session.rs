@@ -61,6 +61,8 @@ pub struct Session {
     /// Bytes of input that nobody wants.
     skip: u32,
     output: Vec<u8>,
+    /// Bytes at the beginning of the output that are sent already.
+    sent: usize,
     format: PixelFormat,
     encodings: Encodings,
     /// The size that the client knows.
@@ -88,6 +90,7 @@ impl Session {
             input: Vec::new(),
             skip: 0,
             output: VERSION.to_vec(),
+            sent: 0,
             format: PixelFormat::NATIVE,
             encodings: Encodings::default(),
             size: NO_PICTURE,
@@ -113,18 +116,23 @@ impl Session {
     /// Whether the client waits for an update and there is room for one.
     #[must_use]
     pub fn wants_update(&self) -> bool {
-        self.request.is_some() && self.output.is_empty()
+        self.request.is_some() && self.output().is_empty()
     }
 
     /// Bytes for the client.
     #[must_use]
     pub fn output(&self) -> &[u8] {
-        &self.output
+        &self.output[self.sent..]
     }
 
     /// So many bytes of the output are sent.
     pub fn sent(&mut self, count: usize) {
-        self.output.drain(..count.min(self.output.len()));
+        // Moved to the front only when it is all gone: an update has many megabytes.
+        self.sent = self.output.len().min(self.sent + count);
+        if self.sent == self.output.len() {
+            self.output.clear();
+            self.sent = 0;
+        }
     }
 
     /// Takes bytes from the client and hands over what they mean. While answers to earlier ones wait for being

@@ -67,14 +67,26 @@ pub(super) struct State {
 }
 
 impl State {
-    fn list(&mut self, mut walk: Walk, promise: Answer<Listing>, status: Status, body: &[u8]) {
+    fn list(
+        &mut self,
+        mut walk: Walk,
+        promise: Answer<Listing>,
+        status: Status,
+        body: &[u8],
+        now: u64,
+    ) {
         let end = match status {
             Status::NO_MORE_ITEMS => End::Complete,
             Status::OK => match walk.answer(body) {
                 Some(Step::Next) => {
+                    let Some(left) = walk.time_left(now) else {
+                        return promise.resolve(Err(RequestError::TimedOut.into()));
+                    };
                     let body = walk.request();
                     let job = Job::List(walk, promise);
-                    return self.requests.submit_first(body, self.timeout, job);
+                    return self
+                        .requests
+                        .submit_first(body, self.timeout.min(left), job);
                 }
                 Some(Step::End(end)) => end,
                 // A walk that looks for nothing finds nothing.
@@ -91,15 +103,26 @@ impl State {
         promise.resolve(Ok(listing));
     }
 
-    fn find(&mut self, mut walk: Walk, promise: Answer<Value>, status: Status, body: &[u8]) {
+    fn find(
+        &mut self,
+        mut walk: Walk,
+        promise: Answer<Value>,
+        status: Status,
+        body: &[u8],
+        now: u64,
+    ) {
         if let Err(error) = KvpError::check(status) {
             return promise.resolve(Err(error));
         }
         match walk.answer(body) {
             Some(Step::Next) => {
+                let Some(left) = walk.time_left(now) else {
+                    return promise.resolve(Err(RequestError::TimedOut.into()));
+                };
                 let body = walk.request();
                 let job = Job::Find(walk, promise);
-                self.requests.submit_first(body, self.timeout, job);
+                self.requests
+                    .submit_first(body, self.timeout.min(left), job);
             }
             Some(Step::Found(value)) => promise.resolve(Ok(value)),
             Some(Step::End(_)) => promise.resolve(Err(KvpError::NoSuchKey)),
@@ -156,10 +179,11 @@ impl HostService for State {
 
     fn deadline(&mut self, _now: u64) -> Option<u64> {
         // Both: one waits for its turn only while the other is not in flight.
-        self.requests.expiry().or_else(|| {
+        let turn = self.requests.expiry().or_else(|| {
             let waits = self.requests.front().is_some_and(Job::is_walk);
             waits.then_some(self.next_walk)
-        })
+        });
+        turn.into_iter().chain(self.requests.waits_until()).min()
     }
 
     fn expiry(&self) -> Option<u64> {
@@ -167,10 +191,11 @@ impl HostService for State {
     }
 
     fn give_up(&mut self, now: u64) -> bool {
+        self.requests.expire_waiting(now);
         self.requests.give_up(now)
     }
 
-    fn answer(&mut self, status: Status, body: &[u8], _now: u64) {
+    fn answer(&mut self, status: Status, body: &[u8], now: u64) {
         let Ok(version) = self.requests.version() else {
             return;
         };
@@ -183,8 +208,8 @@ impl HostService for State {
                 }
             }
             Some(Job::Get(promise)) => promise.resolve(value(status, body)),
-            Some(Job::List(walk, promise)) => self.list(walk, promise, status, body),
-            Some(Job::Find(walk, promise)) => self.find(walk, promise, status, body),
+            Some(Job::List(walk, promise)) => self.list(walk, promise, status, body, now),
+            Some(Job::Find(walk, promise)) => self.find(walk, promise, status, body, now),
             Some(Job::IpInfo(promise)) => promise.resolve(ip_info(version, status, body)),
         }
     }

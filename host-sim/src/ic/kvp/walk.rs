@@ -5,9 +5,14 @@ use serde::Serialize;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::item::{Item, Pool, Value};
+use crate::ic::request::SECOND;
 
 /// Most items of a pool that are asked for.
 pub const MAX_ITEMS: u32 = 1024;
+
+/// Longest that a walk takes after its first answer, in 100 ns units. A guest that answers each request just in time
+/// would otherwise keep whoever asked for eleven hours.
+pub(super) const WALK_TIMEOUT: u64 = 120 * SECOND;
 
 /// Why a walk came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,6 +50,8 @@ pub(super) struct Walk {
     unreadable: u32,
     /// Number and record of the last answer.
     last: Option<(u32, Box<Record>)>,
+    /// When it is given up, however quickly the guest answers; known from the first answer on.
+    ends_at: Option<u64>,
 }
 
 /// How a walk goes on.
@@ -64,7 +71,14 @@ impl Walk {
             items: Vec::new(),
             unreadable: 0,
             last: None,
+            ends_at: None,
         }
+    }
+
+    /// How much longer it may take at `now`, in 100 ns units; `None` if it has taken [`WALK_TIMEOUT`].
+    pub(super) fn time_left(&mut self, now: u64) -> Option<u64> {
+        let ends_at = *self.ends_at.get_or_insert(now.saturating_add(WALK_TIMEOUT));
+        ends_at.checked_sub(now).filter(|left| *left > 0)
     }
 
     /// The body of the next request.

@@ -192,7 +192,10 @@ impl VideoEnd {
 
     fn dirt(&self, dirt: &Dirt<'_>) -> Verdict {
         let mut state = self.shared.lock();
-        state.has_dirt = true;
+        if !std::mem::replace(&mut state.has_dirt, true) {
+            // What it has drawn before its first report it may not have reported.
+            state.repaint();
+        }
         let Some(mode) = state.picture() else {
             // Nothing is shown that could have changed.
             return Verdict::Good;
@@ -308,11 +311,16 @@ impl MessageDevice for VideoEnd {
         if !self.has_situation || !std::mem::take(&mut state.features_due) {
             return None;
         }
-        state.features = if state.viewers > 0 {
+        let features = if state.viewers > 0 {
             Features::all()
         } else {
             Features::empty()
         };
+        if features.contains(Features::DIRT) && !state.features.contains(Features::DIRT) {
+            // Whether the guest reports again shows when it does.
+            state.has_dirt = false;
+        }
+        state.features = features;
         Some(emitted(&HostMessage::FeatureChange {
             features: state.features,
             edid: None,

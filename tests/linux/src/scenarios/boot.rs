@@ -27,6 +27,55 @@ pub(super) const OTHER_KERNELS: Scenario = Scenario {
     ..SCENARIO
 };
 
+/// A guest that knows nothing of Hyper-V needs no more than a PC.
+pub(super) const PLAIN: Scenario = Scenario {
+    name: "boot-plain",
+    about: "on a host without Hyper-V the kernel boots to its console and powers off",
+    run: run_plain,
+    ..SCENARIO
+};
+
+/// What insmod says of the drivers where there is no Hyper-V.
+const NO_HYPERV: [&str; 2] = [
+    "insmod: can't insert '/modules/hv_vmbus.ko': No such device",
+    ".ko': unknown symbol in module, or unknown parameter",
+];
+
+fn run_plain(context: &mut Context) -> Result<(), Trouble> {
+    for line in NO_HYPERV {
+        context.expect_line(line);
+    }
+    let mut machine = context.machine();
+    machine.is_plain = true;
+    let mut guest = context.start(&machine)?;
+    let told = guest.sh(
+        "nproc; cat /sys/devices/system/clocksource/clocksource0/current_clocksource; sleep 1; date +%Y",
+    )?;
+    let told: Vec<_> = told.lines().collect();
+    let [cpus, clock, year] = told[..] else {
+        return Err(Trouble::failed(format!("the guest answers {told:?}")));
+    };
+    ensure(cpus == context.cpus().to_string(), || {
+        format!("the guest has {cpus} processors")
+    })?;
+    ensure(!clock.contains("hyperv"), || {
+        format!("the guest's time comes from {clock}")
+    })?;
+    ensure(year.parse().is_ok_and(|year: u32| year >= 2026), || {
+        format!("the guest's clock is in the year {year}")
+    })?;
+    let console = guest.console();
+    ensure(
+        console.contains("Run /init") && !console.contains("Hypervisor detected"),
+        || "the kernel has detected a hypervisor".to_owned(),
+    )?;
+    context.note(format!("time from {clock}"));
+    // No answer comes to this.
+    guest.sh("(sleep 1; poweroff -f) > /dev/null 2>&1 &")?;
+    let status = guest.wait_for_end()?;
+    ensure(status.success(), || format!("host-sim ended with {status}"))
+}
+
 fn run(context: &mut Context) -> Result<(), Trouble> {
     let machine = context.machine();
     let mut guest = context.start(&machine)?;

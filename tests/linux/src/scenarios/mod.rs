@@ -35,6 +35,7 @@ mod vss;
 pub const ALL: &[Scenario] = &[
     boot::SCENARIO,
     boot::OTHER_KERNELS,
+    boot::PLAIN,
     hypercalls::SCENARIO,
     disk::SCENARIO,
     disk_hot::SCENARIO,

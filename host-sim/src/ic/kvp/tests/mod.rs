@@ -6,6 +6,7 @@ use ic_services::kvp::wire::ValueType;
 use ic_services::wire::BODY_OFFSET;
 
 use self::guest::Pools;
+use super::walk::WALK_TIMEOUT;
 use super::*;
 use crate::ic::RequestError;
 use crate::ic::request::SECOND;
@@ -186,6 +187,35 @@ fn fault_80_endless_pools_end() {
     });
     let listing = answer.take().unwrap().unwrap();
     assert_eq!((listing.items.len(), listing.end), (1, End::Repeated));
+}
+
+#[test]
+fn fault_80_a_guest_that_takes_its_time_with_each_item_is_given_up() {
+    let mut stage = stage(V4);
+    for index in 0..MAX_ITEMS {
+        stage.add(Pool::Guest, &index.to_string(), &Value::U32(index));
+    }
+    let begun = stage.bench.now;
+    let mut list = stage.handle.list(Pool::Guest).unwrap();
+    let mut set = stage
+        .handle
+        .set(Pool::External, "key", &Value::U32(1))
+        .unwrap();
+    let mut listed = None;
+    for _ in 0..10 {
+        stage.answer_with(|_| {});
+        listed = list.take();
+        if listed.is_some() {
+            break;
+        }
+        // Each answer comes in time.
+        stage.bench.now += 39 * SECOND;
+    }
+    assert_eq!(listed, Some(Err(RequestError::TimedOut.into())));
+    assert!(stage.bench.now - begun <= WALK_TIMEOUT + 40 * SECOND);
+    // Others get their turn, in the same session.
+    stage.run();
+    assert_eq!(set.take(), Some(Ok(())));
 }
 
 #[test]
