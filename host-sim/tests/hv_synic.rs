@@ -12,6 +12,7 @@ use host_sim::hv::{HostTscClock, Hv, HvConfig, InterruptSink, MonotonicClock, Po
 use host_sim::memory::{GuestMemory, PAGE_SIZE};
 use hv_support::{Fixture, VECTOR, message_frame, page_register};
 use hypercall::call::{MessageType, Status};
+use hypercall::cpuid::{Features, Privileges};
 use hypercall::msr::{self, SINT_COUNT, SintRegister, StimerConfig};
 use hypercall::stimer::TimerMessage;
 use hypercall::synic::{EVENT_FLAGS_SIZE, MESSAGE_SLOT_SIZE, MessagePage, SintIndex, slot};
@@ -215,11 +216,38 @@ fn conformance_18_the_page_is_valid_at_once_and_has_a_new_sequence_each_time() {
 #[test]
 fn conformance_18_a_guest_with_another_counter_gets_no_valid_page() {
     let fixture = Fixture::with(|config| {
-        config.clock = Arc::new(MonotonicClock::new());
+        config.clock = Arc::new(MonotonicClock::beside(Some(3_000_000_000)));
     });
     fixture.write(msr::REFERENCE_TSC, page_register(5));
     fixture.hv.set_reference_time(7);
     assert_eq!(fixture.page(5)[..24], [0; 24]);
+}
+
+struct NoInterrupts;
+
+impl InterruptSink for NoInterrupts {
+    fn inject(&self, _vp: u32, _vector: u8) {}
+}
+
+// Spec 01, 8.2.
+#[test]
+fn the_rate_of_a_guests_own_counter_is_told_or_not_offered() {
+    let hv = |rate: Option<u64>| {
+        let memory = GuestMemory::new(1 << 20).unwrap();
+        let clock = Arc::new(MonotonicClock::beside(rate));
+        let config = HvConfig::new(memory, clock, Arc::new(NoInterrupts), 1);
+        let offered = (
+            config.privileges.contains(Privileges::FREQUENCY),
+            config.features.contains(Features::FREQUENCY),
+        );
+        (Hv::new(config).unwrap(), offered)
+    };
+    let (known, offered) = hv(Some(2_903_000_000));
+    assert_eq!(offered, (true, true));
+    assert_eq!(known.read_msr(0, msr::TSC_FREQUENCY), Ok(2_903_000_000));
+    let (unknown, offered) = hv(None);
+    assert_eq!(offered, (false, false));
+    assert!(unknown.read_msr(0, msr::TSC_FREQUENCY).is_err());
 }
 
 fn direct(periodic: bool) -> StimerConfig {

@@ -13,8 +13,9 @@ use host_sim::partition::kvm::{KvmConfig, Outcome, Partition, Platform, Running}
 use host_sim::serial::{LineOutput, Output};
 use hypercall::cpuid::Recommendations;
 
-use super::Error;
+use super::crash::CrashPrinter;
 use super::inproc_machine::InprocMachine;
+use super::{Error, file};
 
 /// What a guest is made of.
 pub(super) struct GuestConfig<'a> {
@@ -106,15 +107,16 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
     let line_output = |on_line: Box<dyn Fn(&str) + Send + Sync>| -> Output {
         Box::new(LineOutput::new(move |line: &str| on_line(line)))
     };
+    let crashes = CrashPrinter::default();
     let config = KvmConfig {
         memory,
         vp_count: cpus,
         platform: Platform::Bare,
         console: line_output(on_console),
         report: line_output(on_report),
-        on_event: Some(Arc::new(|event| {
+        on_event: Some(Arc::new(move |event| {
             if let HvEvent::Crash(report) = event {
-                eprintln!("host-sim: the guest reports a crash: {report:?}");
+                crashes.print(&report);
             }
         })),
     };
@@ -129,7 +131,9 @@ pub(super) fn prepare(backend: &str, config: GuestConfig<'_>) -> Result<Prepared
 
 /// Reads a guest's file and checks that it is one.
 pub(super) fn read_image(path: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let file = std::fs::File::open(path);
+    let bytes = file.and_then(|file| file::read_to_end(&file, file::MOST_KERNEL));
+    let bytes = bytes.map_err(|error| {
         Error::failed(format!(
             "cannot read the guest '{}': {error}",
             path.display()

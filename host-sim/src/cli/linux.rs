@@ -1,7 +1,7 @@
 //! `host-sim run --kernel`: a stock kernel on a PC, booted again whenever it resets the machine.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use host_sim::control::ControlServer;
 use host_sim::display::rfb::{Console, RfbOptions, RfbServer};
 use host_sim::display::screen::{Keys, Pointing};
 use host_sim::host::{Host, Screen};
-use host_sim::hv::{CrashMessage, CrashReport, Hv, HvEvent};
+use host_sim::hv::{Hv, HvEvent};
 use host_sim::memory::GuestMemory;
 use host_sim::partition::device_memory::DeviceMemoryMapper;
 use host_sim::partition::kvm::{self, Failure, KvmConfig, Outcome, Partition, Platform, Running};
@@ -24,7 +24,8 @@ use super::Error;
 use super::arguments::{BackendChoice, Recommend, RunOptions, Switch};
 use super::backend::choose;
 use super::control::{self, Orders};
-use super::setup;
+use super::crash::CrashPrinter;
+use super::{file, setup};
 
 /// How often the limit of the run is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -41,10 +42,12 @@ struct Medium {
     what: &'static str,
     path: PathBuf,
     file: File,
+    /// Most bytes that it may have.
+    most: u64,
 }
 
 impl Medium {
-    fn open(path: &Path, what: &'static str) -> Result<Self, Error> {
+    fn open(path: &Path, what: &'static str, most: u64) -> Result<Self, Error> {
         let file = File::open(path).map_err(|error| {
             Error::failed(format!(
                 "cannot read the {what} '{}': {error}",
@@ -55,22 +58,21 @@ impl Medium {
             what,
             path: path.to_owned(),
             file,
+            most,
         })
     }
 
     fn read(&self) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
         let mut file = &self.file;
         file.rewind()
-            .and_then(|()| file.read_to_end(&mut bytes))
+            .and_then(|()| file::read_to_end(file, self.most))
             .map_err(|error| {
                 Error::failed(format!(
                     "cannot read the {} '{}': {error}",
                     self.what,
                     self.path.display()
                 ))
-            })?;
-        Ok(bytes)
+            })
     }
 }
 
@@ -174,11 +176,11 @@ impl Media {
             .as_deref()
             .ok_or_else(|| Error::usage("there is no kernel to boot"))?;
         let media = Self {
-            kernel: Medium::open(path, "kernel")?,
+            kernel: Medium::open(path, "kernel", file::MOST_KERNEL)?,
             initrd: options
                 .initrd
                 .as_deref()
-                .map(|path| Medium::open(path, "initial RAM disk"))
+                .map(|path| Medium::open(path, "initial RAM disk", options.memory.0))
                 .transpose()?,
         };
         // Whatever is wrong with the kernel is said before anything is made.
@@ -257,6 +259,7 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
         options.serial2.open().map_err(Error::failed)?,
     ];
     let [console, report] = lines.each_mut().map(|line| line.take_output());
+    let crashes = CrashPrinter::default();
     let config = KvmConfig {
         memory,
         vp_count: options.cpus,
@@ -265,9 +268,9 @@ fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
         },
         console,
         report,
-        on_event: Some(Arc::new(|event| {
+        on_event: Some(Arc::new(move |event| {
             if let HvEvent::Crash(report) = event {
-                print_crash(&report);
+                crashes.print(&report);
             }
         })),
     };
@@ -380,24 +383,5 @@ fn conclude(outcome: &Outcome) -> Result<(), Error> {
             "the guest failed: this machine's KVM only emulates, and not every instruction of a stock kernel",
         )),
         _ => Err(Error::failed("the guest failed")),
-    }
-}
-
-fn print_crash(report: &CrashReport) {
-    let [p0, p1, p2, p3, p4] = report.parameters;
-    eprintln!(
-        "host-sim: the guest reports a crash on virtual processor {}: {p0:#x} {p1:#x} {p2:#x} {p3:#x} {p4:#x}",
-        report.vp
-    );
-    match &report.message {
-        None => {}
-        Some(CrashMessage::Text(text)) => {
-            for line in text.lines() {
-                eprintln!("host-sim: crash: {line}");
-            }
-        }
-        Some(CrashMessage::NotRam { address, length }) => eprintln!(
-            "host-sim: its message of {length} bytes at {address:#x} is not in the guest's memory"
-        ),
     }
 }

@@ -25,6 +25,12 @@ pub trait Clock: Send + Sync {
     fn guest_reads_it(&self) -> bool {
         true
     }
+
+    /// Counts per second of what a guest's own RDTSC gives, this counter or another; `None` if that is not known, and
+    /// guests have to find out for themselves.
+    fn guest_tsc_frequency(&self) -> Option<u64> {
+        self.guest_reads_it().then(|| self.tsc_frequency())
+    }
 }
 
 /// The host's time-stamp counter, plus an offset for guests whose counter started elsewhere.
@@ -91,14 +97,16 @@ impl Clock for HostTscClock {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MonotonicClock {
     guest_reads_it: bool,
+    guest_tsc_frequency: Option<u64>,
 }
 
 impl MonotonicClock {
-    /// For a guest whose own RDTSC reads something else (a real virtual processor).
+    /// For a guest whose own RDTSC reads something else (a real virtual processor), at a rate in hertz if that is known.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn beside(guest_tsc_frequency: Option<u64>) -> Self {
         Self {
             guest_reads_it: false,
+            guest_tsc_frequency,
         }
     }
 
@@ -107,9 +115,13 @@ impl MonotonicClock {
     pub fn as_guest_tsc() -> Self {
         Self {
             guest_reads_it: true,
+            guest_tsc_frequency: Some(NANOSECONDS),
         }
     }
 }
+
+/// Counts per second of `CLOCK_MONOTONIC`.
+const NANOSECONDS: u64 = 1_000_000_000;
 
 impl Clock for MonotonicClock {
     fn tsc(&self) -> u64 {
@@ -117,11 +129,15 @@ impl Clock for MonotonicClock {
     }
 
     fn tsc_frequency(&self) -> u64 {
-        1_000_000_000
+        NANOSECONDS
     }
 
     fn guest_reads_it(&self) -> bool {
         self.guest_reads_it
+    }
+
+    fn guest_tsc_frequency(&self) -> Option<u64> {
+        self.guest_tsc_frequency
     }
 }
 

@@ -118,7 +118,8 @@ impl HvConfig {
 
     /// What a VMBus guest needs, and all that is cheap besides.
     ///
-    /// The reference TSC page is offered if the guest reads `clock` itself.
+    /// The reference TSC page is offered if the guest reads `clock` itself, the rates of counter and APIC timer if the
+    /// rate of what it reads is known.
     #[must_use]
     pub fn new(
         memory: GuestMemory,
@@ -130,6 +131,14 @@ impl HvConfig {
         if !clock.guest_reads_it() {
             privileges.remove(Privileges::REFERENCE_TSC);
         }
+        let mut features = Features::FREQUENCY
+            .union(Features::CRASH)
+            .union(Features::DIRECT_STIMERS);
+        if clock.guest_tsc_frequency().is_none() {
+            // A wrong rate would be believed: guests measure their counter where they are told none.
+            privileges.remove(Privileges::FREQUENCY);
+            features.remove(Features::FREQUENCY);
+        }
         Self {
             memory,
             clock,
@@ -140,9 +149,7 @@ impl HvConfig {
             privileges,
             hypercall_privileges: HypercallPrivileges::POST_MESSAGES
                 .union(HypercallPrivileges::SIGNAL_EVENTS),
-            features: Features::FREQUENCY
-                .union(Features::CRASH)
-                .union(Features::DIRECT_STIMERS),
+            features,
             recommendations: Recommendations::RELAXED_TIMING
                 .union(Recommendations::DEPRECATE_AUTO_EOI),
             version: HypervisorVersion {
@@ -158,7 +165,7 @@ impl HvConfig {
             apic_frequency: 1_000_000_000,
             synic_enabled_at_reset: false,
             vp_assist_page: false,
-            message_queue_limit: 4096,
+            message_queue_limit: 64,
             reps_per_call: Control::REP_COUNT_MAX,
             shortest_timer_period: 100,
         }
@@ -177,8 +184,13 @@ impl HvConfig {
         }
         let mut impossible = Self::IMPOSSIBLE_RECOMMENDATIONS;
         impossible.set(Recommendations::REMOTE_FLUSH, self.flusher.is_none());
+        let mut implemented = Self::IMPLEMENTED_PRIVILEGES;
+        implemented.set(
+            Privileges::FREQUENCY,
+            self.clock.guest_tsc_frequency().is_some(),
+        );
         let unimplemented = Unimplemented {
-            privileges: self.privileges.difference(Self::IMPLEMENTED_PRIVILEGES),
+            privileges: self.privileges.difference(implemented),
             hypercalls: self
                 .hypercall_privileges
                 .difference(Self::IMPLEMENTED_HYPERCALLS),

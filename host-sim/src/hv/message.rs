@@ -110,7 +110,8 @@ impl MessageQueue {
     }
 
     pub(super) fn clear(&mut self) {
-        self.messages.clear();
+        // With the memory: another guest may never need as much.
+        self.messages = VecDeque::new();
         self.timers = 0;
     }
 

@@ -181,7 +181,10 @@ impl Hv {
             Register::Reset | Register::Eom => 0,
             Register::TimeRefCount => self.reference_time(),
             Register::ReferenceTsc => self.partition().reference_tsc().bits(),
-            Register::TscFrequency => config.clock.tsc_frequency(),
+            Register::TscFrequency => config
+                .clock
+                .guest_tsc_frequency()
+                .ok_or(Refusal::NotAvailable)?,
             Register::ApicFrequency => config.apic_frequency,
             Register::Scontrol => processor.lock().scontrol(),
             Register::Sversion => msr::SYNIC_VERSION,

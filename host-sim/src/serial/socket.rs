@@ -6,13 +6,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write};
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
@@ -26,6 +27,8 @@ const BACKLOG_LIMIT: usize = 1 << 20;
 const INPUT_BYTES: usize = 4096;
 /// How often a guest that has not read its input is looked at, in milliseconds.
 const LOOK_AGAIN: u8 = 2;
+/// How long the input of a client that has gone is kept for a guest that reads nothing; the next client waits for it.
+const INPUT_PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 struct Shared {
     state: Mutex<State>,
@@ -214,32 +217,49 @@ fn serve(shared: &Shared, listener: &UnixListener, port: &SerialPort) {
 /// Waits until the descriptor is ready or the thread is woken; gives what the descriptor is ready for.
 fn wait(
     shared: &Shared,
-    descriptor: std::os::fd::BorrowedFd<'_>,
+    descriptor: BorrowedFd<'_>,
     events: PollFlags,
     timeout: PollTimeout,
 ) -> io::Result<PollFlags> {
     // SAFETY: the event outlives this borrow of its descriptor.
-    let wake = unsafe { std::os::fd::BorrowedFd::borrow_raw(shared.wake.as_raw_fd()) };
+    let wake = unsafe { BorrowedFd::borrow_raw(shared.wake.as_raw_fd()) };
     let mut descriptors = [
-        PollFd::new(descriptor, events),
         PollFd::new(wake, PollFlags::POLLIN),
+        PollFd::new(descriptor, events),
     ];
-    match poll(&mut descriptors, timeout) {
+    // One for which nothing is asked is left out: that its other end has gone would be told all the time.
+    let count = if events.is_empty() { 1 } else { 2 };
+    match poll(&mut descriptors[..count], timeout) {
         Ok(_) | Err(nix::errno::Errno::EINTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let ready = descriptors[0].revents().unwrap_or(PollFlags::empty());
+    let ready = descriptors[1].revents().unwrap_or(PollFlags::empty());
     // Empties the counter, if it was that.
     let _ = shared.wake.read();
     Ok(ready)
 }
 
-/// Until the client is gone, or the thread is to end.
+/// Whether the client has closed its end: it gets nothing any more.
+fn has_closed(reader: &UnixStream) -> bool {
+    let mut descriptors = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+    matches!(poll(&mut descriptors, PollTimeout::ZERO), Ok(1..))
+}
+
+/// Until the client is gone and the guest has its input, or has left it for a while, or the thread is to end.
 fn serve_client(shared: &Shared, mut reader: UnixStream, port: &SerialPort) {
     let mut buffer = [0; INPUT_BYTES];
     let mut pending = 0..0;
+    // When the guest last took some of the input.
+    let mut taken = Instant::now();
     while !shared.stop.load(Ordering::Acquire) {
-        pending.start += port.receive(&buffer[pending.clone()]);
+        let count = port.receive(&buffer[pending.clone()]);
+        pending.start += count;
+        if count > 0 || pending.is_empty() {
+            taken = Instant::now();
+        } else if taken.elapsed() > INPUT_PATIENCE && has_closed(&reader) {
+            tracing::debug!("the guest does not read what a client of its serial port has left");
+            return;
+        }
         let (mut events, mut timeout) = (PollFlags::empty(), PollTimeout::NONE);
         if pending.is_empty() {
             events |= PollFlags::POLLIN;

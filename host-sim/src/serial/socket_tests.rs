@@ -97,3 +97,49 @@ fn the_socket_is_the_owners_and_is_removed() {
     assert!(SerialSocket::listen(&file).is_err());
     assert_eq!(std::fs::read(&file).unwrap(), b"precious");
 }
+
+#[test]
+fn a_client_that_leaves_what_the_guest_does_not_read_makes_room_for_the_next() {
+    let (_directory, path, _socket, port) = line();
+    let mut first = client(&path);
+    first.write_all(&[b'x'; 1000]).unwrap();
+    drop(first);
+    // Nobody asks the descriptor again and again that tells at once that its other end has gone.
+    let thread_time = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let of_socket = tasks.flatten().map(|task| task.path()).filter(|task| {
+            std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "serial-socket\n")
+        });
+        let ticks = of_socket.map(|task| {
+            let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+            let numbers = stat.rsplit(')').next().unwrap_or_default();
+            let mut numbers = numbers.split_whitespace().skip(11);
+            let mut number = || {
+                numbers
+                    .next()
+                    .and_then(|text| text.parse().ok())
+                    .unwrap_or(0)
+            };
+            number() + number()
+        });
+        ticks.sum::<u64>()
+    };
+    let mut second = client(&path);
+    second.write_all(b"again").unwrap();
+    let before = thread_time();
+    let begun = Instant::now();
+    // The FIFO of the port holds what the first one sent first.
+    let mut read = Vec::new();
+    while !read.ends_with(b"again") {
+        assert!(begun.elapsed() < PATIENCE);
+        if begun.elapsed() < 3 * INPUT_PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+            continue;
+        }
+        read.extend(guest_reads(&port, 1));
+    }
+    assert!(read.len() < 1000, "{}", read.len());
+    // Ticks have 10 ms.
+    let spent = thread_time() - before;
+    assert!(spent < 100, "{spent} ticks in {:?}", begun.elapsed());
+}

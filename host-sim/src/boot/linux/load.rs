@@ -15,7 +15,7 @@ use super::layout::{
     BIOS_BASE_MEMORY_KIB, BIOS_DATA_AREA_SEGMENT, BOOT_PARAMETERS, COMMAND_LINE, COMMAND_LINE_ROOM,
     GDT, START_INFO,
 };
-use super::notes::is_linux;
+use super::notes::{is_linux, memory_end};
 use super::{memory_map, pvh};
 use crate::boot::acpi::{AcpiConfig, AcpiTables, MOST_PROCESSORS};
 use crate::boot::address_space::{BASE_MEMORY_END, EFI_FIRMWARE, HIGH_MEMORY, LOW_RAM_END};
@@ -238,7 +238,9 @@ impl LinuxBoot<'_> {
             Some(GuestAddress(HIGH_MEMORY)),
         )
         .map_err(|error| LinuxError::Loader(error.to_string()))?;
-        let (start, end) = (HIGH_MEMORY, loaded.kernel_end);
+        // The loader does not count a segment of which nothing is in the file.
+        let end = loaded.kernel_end.max(memory_end(&self.kernel.image));
+        let start = HIGH_MEMORY;
         if end > low_ram_end(memory) {
             return Err(LinuxError::Placement { start, end });
         }

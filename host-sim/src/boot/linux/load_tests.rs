@@ -126,6 +126,36 @@ fn a_32_bit_bzimage_is_entered_in_protected_mode() {
 }
 
 #[test]
+fn memory_that_an_elf_kernel_clears_is_its_own() {
+    // A second segment, of which nothing is in the file, up to a page before the end of RAM.
+    let with_bss = |size: u64| {
+        let mut image = elf(false);
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        put(56, &2_u16.to_le_bytes());
+        put(120, &1_u32.to_le_bytes());
+        put(120 + 24, &0x110_0000_u64.to_le_bytes());
+        put(120 + 32, &0_u64.to_le_bytes());
+        put(120 + 40, &size.to_le_bytes());
+        image
+    };
+    let room = RAM - 0x110_0000;
+    let initrd = [0x5A; 4 * 4096];
+    assert!(load(with_bss(room - 5 * 4096), RAM, Some(&initrd), "").is_ok());
+    for size in [room - 4096, room] {
+        assert!(matches!(
+            load(with_bss(size), RAM, Some(&initrd), ""),
+            Err(LinuxError::TooLittleMemory { .. })
+        ));
+    }
+    for size in [room + 1, u64::MAX] {
+        assert!(matches!(
+            load(with_bss(size), RAM, None, ""),
+            Err(LinuxError::Placement { .. })
+        ));
+    }
+}
+
+#[test]
 fn an_elf_kernel_is_entered_by_its_note_or_in_64_bit_mode() {
     let (memory, loaded) = load(elf(true), RAM, Some(b"ramdisk"), "quiet").unwrap();
     let entry = loaded.entry;

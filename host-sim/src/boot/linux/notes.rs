@@ -1,8 +1,9 @@
-//! What an ELF kernel says about itself in its notes. Any bytes are survived.
+//! What an ELF kernel says about itself in its program headers and notes. Any bytes are survived.
 
 const PROGRAM_HEADERS_AT: usize = 32;
 const PROGRAM_HEADER_BYTES_AT: usize = 54;
 const PROGRAM_HEADER_COUNT_AT: usize = 56;
+const SEGMENT_LOAD: u64 = 1;
 const SEGMENT_NOTE: u64 = 4;
 
 fn number<const N: usize>(image: &[u8], at: usize) -> Option<u64> {
@@ -17,21 +18,40 @@ pub(super) fn is_linux(image: &[u8]) -> bool {
     segments(image).any(|segment| owners(segment).any(|owner| owner == b"Linux\0"))
 }
 
-/// The segments with notes.
-fn segments(image: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let header = |index: u64| {
+/// Where the memory ends that an ELF64 image takes when it is loaded, with what is not in the file; at the end of all
+/// addresses if it claims more than there are. 0 without anything to load.
+pub(super) fn memory_end(image: &[u8]) -> u64 {
+    let end = |at: usize| {
+        let start = number::<8>(image, at.checked_add(24)?)?;
+        let size = number::<8>(image, at.checked_add(40)?)?;
+        Some(start.saturating_add(size))
+    };
+    headers(image, SEGMENT_LOAD)
+        .filter_map(end)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Where the program headers of a type are.
+fn headers(image: &[u8], segment_type: u64) -> impl Iterator<Item = usize> {
+    let header = move |index: u64| {
         let size = number::<2>(image, PROGRAM_HEADER_BYTES_AT)?;
         let table = number::<8>(image, PROGRAM_HEADERS_AT)?;
         let at = usize::try_from(table.checked_add(index * size)?).ok()?;
-        if number::<4>(image, at)? != SEGMENT_NOTE {
-            return None;
-        }
+        (number::<4>(image, at)? == segment_type).then_some(at)
+    };
+    let count = number::<2>(image, PROGRAM_HEADER_COUNT_AT).unwrap_or(0);
+    (0..count).filter_map(header)
+}
+
+/// The segments with notes.
+fn segments(image: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let segment = |at: usize| {
         let start = usize::try_from(number::<8>(image, at.checked_add(8)?)?).ok()?;
         let length = usize::try_from(number::<8>(image, at.checked_add(32)?)?).ok()?;
         image.get(start..start.checked_add(length)?)
     };
-    let count = number::<2>(image, PROGRAM_HEADER_COUNT_AT).unwrap_or(0);
-    (0..count).filter_map(header)
+    headers(image, SEGMENT_NOTE).filter_map(segment)
 }
 
 /// The owners of the notes in a segment.

@@ -11,7 +11,8 @@ use crate::hv::{Clock, HostTscClock, MonotonicClock};
 
 /// Makes every processor's counter the host's own, if KVM and host allow, and gives the clock that it then is.
 ///
-/// Otherwise the shim has a clock that guests cannot read by themselves, and offers them no reference TSC page.
+/// Otherwise the shim has a clock that guests cannot read by themselves, and offers them no reference TSC page; and if
+/// not even the rate of their counter is known, no rate either.
 pub(super) fn shared_clock(kvm: &Kvm, processors: &[VcpuFd]) -> Arc<dyn Clock> {
     match exact_counter(kvm, processors) {
         Some(clock) => Arc::new(clock),
@@ -19,12 +20,21 @@ pub(super) fn shared_clock(kvm: &Kvm, processors: &[VcpuFd]) -> Arc<dyn Clock> {
             tracing::debug!(
                 "guests get no time-stamp counter page: the counter's offset is unknown"
             );
-            Arc::new(MonotonicClock::new())
+            Arc::new(MonotonicClock::beside(counter_rate(kvm, processors)))
         }
     }
 }
 
 fn exact_counter(kvm: &Kvm, processors: &[VcpuFd]) -> Option<HostTscClock> {
+    let rate = counter_rate(kvm, processors)?;
+    let mut processors = processors.iter();
+    processors
+        .all(|processor| set_offset(processor, 0))
+        .then(|| HostTscClock::with_offset(rate, 0))
+}
+
+/// Counts per second of all processors' counters.
+fn counter_rate(kvm: &Kvm, processors: &[VcpuFd]) -> Option<u64> {
     // Refuses hosts whose own counter is no clock, neither by the processor's word nor by the kernel's.
     if HostTscClock::new().is_err() && !kernel_trusts_counter() {
         return None;
@@ -32,17 +42,12 @@ fn exact_counter(kvm: &Kvm, processors: &[VcpuFd]) -> Option<HostTscClock> {
     if !kvm.check_extension(Cap::GetTscKhz) {
         return None;
     }
-    let kilohertz = processors
-        .first()?
-        .get_tsc_khz()
-        .ok()
-        .filter(|&khz| khz > 0)?;
-    for processor in processors {
-        if processor.get_tsc_khz().ok() != Some(kilohertz) || !set_offset(processor, 0) {
-            return None;
-        }
-    }
-    Some(HostTscClock::with_offset(u64::from(kilohertz) * 1000, 0))
+    let rate = |processor: &VcpuFd| processor.get_tsc_khz().ok().filter(|&rate| rate > 0);
+    let kilohertz = rate(processors.first()?)?;
+    let mut others = processors.iter();
+    others
+        .all(|processor| rate(processor) == Some(kilohertz))
+        .then_some(u64::from(kilohertz) * 1000)
 }
 
 /// Whether the host's kernel has made the counter its own clock. It does so in virtual machines whose processor
