@@ -361,3 +361,33 @@ fn a_port_in_a_vlan_hides_it() {
         (None, &frame[12..])
     );
 }
+
+/// A frame whose tag has nothing behind it is shorter than a header once the tag is beside it.
+#[test]
+fn a_tag_without_a_frame_is_none() {
+    let (mut guest, cable) = guest(Version::V6_1);
+    let tagged = |to: [u8; 6], from: [u8; 6], length: usize| {
+        let mut frame = [to, from].concat();
+        frame.extend([0x81, 0, 0x20, 7, 0x88, 0xB5]);
+        frame.truncate(length);
+        frame
+    };
+    for length in [16, 17] {
+        let before = guest.machine.handle.counters();
+        cable.deliver(Frame::new(tagged(own(), STRANGER, length)));
+        assert_eq!(guest.receive(0), [], "{length}");
+        let frame = tagged(STRANGER, own(), length);
+        assert!(guest.transmit(0, &frame, &PacketInfo::default(), Shape::Section));
+        assert_eq!(cable.collect(), None, "{length}");
+        let counters = guest.machine.handle.counters();
+        assert_eq!(counters.receive_errors, before.receive_errors + 1);
+        assert_eq!(counters.send_errors, before.send_errors + 1);
+    }
+    cable.deliver(Frame::new(tagged(own(), STRANGER, 18)));
+    let received = guest.receive(0);
+    assert_eq!(received[0].bytes.len(), 14);
+    assert_eq!(received[0].info.vlan, Some(VlanTag::from_tci(0x2007)));
+    let frame = tagged(STRANGER, own(), 18);
+    assert!(guest.transmit(0, &frame, &PacketInfo::default(), Shape::Section));
+    assert_eq!(cable.collect().unwrap().bytes, frame);
+}

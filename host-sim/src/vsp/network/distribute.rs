@@ -149,6 +149,10 @@ impl Distributor {
             return counters.filtered.increment();
         }
         let tag = remove_vlan_tag(frame);
+        if frame.bytes.len() < ETHERNET_HEADER {
+            // Nothing was behind the tag.
+            return counters.receive_errors.increment();
+        }
         let Ok(tag) = shared.policy.vlan.incoming(tag) else {
             return counters.receive_discards.increment();
         };

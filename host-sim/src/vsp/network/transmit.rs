@@ -165,6 +165,10 @@ impl Transmitter {
             Some(tag) => Some(tag.tci()),
             None => remove_vlan_tag(frame),
         };
+        if frame.bytes.len() < ETHERNET_HEADER {
+            // Nothing was behind the tag.
+            return Err(Unsent::Error);
+        }
         let tag = shared
             .policy
             .vlan
