@@ -141,6 +141,9 @@ impl NetworkChannel {
                 result = Err(fault);
                 break;
             }
+            if self.transmitter.is_turn_over() {
+                break;
+            }
         }
         let signal = batch.commit();
         io.notify(signal);
@@ -396,6 +399,7 @@ fn wait(io: &ChannelIo<'_>, due: Option<u64>, for_room: bool) -> NextPoll {
 
 impl VspChannel for NetworkChannel {
     fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
+        self.transmitter.begin_turn();
         for _ in 0..ROUNDS {
             self.refresh();
             let stop = match self.receive(io) {
@@ -411,6 +415,9 @@ impl VspChannel for NetworkChannel {
             self.send(io)?;
             let distributed = self.distribute();
             let delivered = self.deliver(io)?;
+            if self.transmitter.is_turn_over() {
+                break;
+            }
             if stop == Stop::Batch || distributed == distribute::Stop::Batch {
                 continue;
             }

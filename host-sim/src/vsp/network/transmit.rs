@@ -1,5 +1,7 @@
 //! Frames from the guest to its network.
 
+use std::ops::ControlFlow;
+
 use vsc_net::wire::nvsp::Status;
 use vsc_net::wire::rndis::{
     LargeSend, MessageType, PACKET_HEADER_SIZE, PacketHeader, PacketInfo, PacketLayout,
@@ -25,6 +27,9 @@ use crate::net::{
 
 /// Bytes of the longest per-packet information that is read.
 const MAX_INFO: u32 = 1024;
+/// Segments made in one turn of a channel, beyond which it reads no other message: guests choose how many a message is
+/// cut into, up to one for each of its bytes, and the thread serves other channels too.
+const SEGMENTS_PER_TURN: usize = 4096;
 
 /// A packet breaks the rules of RNDIS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Transmitter {
     bytes: Vec<u8>,
     frame: Frame,
     segment: Frame,
+    /// Segments made in this turn.
+    segments_made: usize,
 }
 
 /// What a message of RNDIS begins with; `None` if it is shorter than a header.
@@ -58,6 +65,16 @@ pub(super) fn message_type(stream: &Stream, memory: &GuestMemory) -> Option<Mess
 }
 
 impl Transmitter {
+    /// A turn of the channel begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.segments_made = 0;
+    }
+
+    /// Whether this turn has cut as much as others can wait for.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.segments_made >= SEGMENTS_PER_TURN
+    }
+
     /// Sends the packets of one message. Those before a malformed one have been sent.
     pub(super) fn send_all(
         &mut self,
@@ -213,14 +230,16 @@ impl Transmitter {
             if !is_capable {
                 let mut result = Ok(());
                 let count = segment(frame, &mut self.segment, |segment| {
-                    // The first loss is what counts; a receiver asks for the rest again.
-                    if result.is_ok() {
-                        result = backend.send(segment).map_err(unsent);
+                    result = backend.send(segment).map_err(unsent);
+                    match result {
+                        Ok(()) => ControlFlow::Continue(()),
+                        // Its receiver asks for all from there on again.
+                        Err(_) => ControlFlow::Break(()),
                     }
                 });
-                counters
-                    .segments_made
-                    .add(count.ok_or(Unsent::Error)? as u64);
+                let count = count.ok_or(Unsent::Error)?;
+                self.segments_made += count;
+                counters.segments_made.add(count as u64);
                 result?;
                 counters.count_sent(&frame.bytes);
                 return Ok(());
