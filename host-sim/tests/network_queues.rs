@@ -203,6 +203,38 @@ fn packets_have_ids_of_their_own_and_bounded_ranges() {
     );
 }
 
+/// A channel that found no section, because others had all, is told when they come back.
+#[test]
+fn fault_65_sections_of_one_channel_wake_another_one() {
+    let (mut guest, cable) = guest(Version::V6_1);
+    guest.completes = false;
+    let frame = flows(1).remove(0);
+    let data = guest.receive_sections.1 as usize - 16;
+    for _ in 0..data {
+        assert!(cable.deliver(Frame::new(frame.clone())));
+    }
+    guest.work(0).unwrap();
+    assert_eq!(guest.frames[0].len(), data, "all are taken");
+    assert_eq!(guest.add_channels(1), 1);
+    assert_eq!(scaling(&mut guest, 0, &[1]), Status::SUCCESS);
+    for _ in 0..10 {
+        cable.deliver(Frame::new(frame.clone()));
+    }
+    guest.work(0).unwrap();
+    assert!(guest.receive(1).is_empty(), "there is no section");
+    guest.channels[1].woken.store(false, Ordering::Relaxed);
+    guest.complete_all();
+    guest.work(0).unwrap();
+    assert!(guest.channels[1].woken.load(Ordering::Relaxed));
+    assert_eq!(guest.receive(1).len(), 10);
+    // Nobody waits any more.
+    guest.channels[1].woken.store(false, Ordering::Relaxed);
+    guest.complete_all();
+    guest.work(1).unwrap();
+    guest.work(0).unwrap();
+    assert!(!guest.channels[1].woken.load(Ordering::Relaxed));
+}
+
 /// Small rings: everything passes, though little at a time, and each signal is asked for.
 #[test]
 fn the_smallest_rings_carry_everything() {

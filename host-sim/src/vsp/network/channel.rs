@@ -248,6 +248,9 @@ impl NetworkChannel {
                 "completion of packet {id}, which is not outstanding"
             ))
         })?;
+        let starved = pool.take_starved();
+        drop(pool);
+        self.shared.wake_all(&starved);
         self.counters.receive_completions.increment();
         Ok(())
     }
@@ -358,6 +361,9 @@ impl NetworkChannel {
         if stop == deliver::Stop::NoSections {
             self.counters.sections_exhausted.increment();
         }
+        // Another channel may have come for sections that this one had taken for a moment and not needed.
+        let starved = buffer.pool().take_starved();
+        self.shared.wake_all(&starved);
         drop(buffers);
         if matches!(self.role, Role::Sub(_)) {
             self.shared.wake_waiting_primary();
@@ -492,7 +498,11 @@ impl Drop for NetworkChannel {
             let buffers = std::mem::take(&mut *self.shared.buffers_mut());
             drop(buffers);
         } else if let Some(buffer) = &self.shared.buffers().receive {
-            buffer.pool().release_channel(index);
+            let mut pool = buffer.pool();
+            pool.release_channel(index);
+            let starved = pool.take_starved();
+            drop(pool);
+            self.shared.wake_all(&starved);
         }
         self.shared.closed(self.id);
     }
