@@ -178,9 +178,12 @@ impl Transmitter {
         if info.vlan.is_some() {
             counters.vlan_sent.increment();
         }
-        let tag = match info.vlan {
-            Some(tag) => Some(tag.tci()),
-            None => remove_vlan_tag(frame),
+        let (tag, removed) = match info.vlan {
+            Some(tag) => (Some(tag.tci()), 0),
+            None => match remove_vlan_tag(frame) {
+                Some(tci) => (Some(tci), VLAN_TAG),
+                None => (None, 0),
+            },
         };
         if frame.bytes.len() < ETHERNET_HEADER {
             // Nothing was behind the tag.
@@ -193,11 +196,11 @@ impl Transmitter {
             .map_err(|_| Unsent::Discard)?;
         match (info.large_send, info.transmit_checksum()) {
             (Some(send), _) => {
-                prepare_large_send(frame, send, settings)?;
+                prepare_large_send(frame, send, settings, removed)?;
                 counters.large_sends.increment();
             }
             (None, Some(checksum)) if checksum.is_active() => {
-                prepare_checksum(frame, checksum, settings)?;
+                prepare_checksum(frame, checksum, settings, removed)?;
                 counters.checksum_offloads.increment();
             }
             _ => {}
@@ -254,11 +257,13 @@ impl Transmitter {
     }
 }
 
-/// Leaves the checksums to be made that the guest left, with all that is needed for it.
+/// Leaves the checksums to be made that the guest left, with all that is needed for it. `removed` is for
+/// [`leave_checksum`].
 fn prepare_checksum(
     frame: &mut Frame,
     checksum: TransmitChecksum,
     settings: &Settings,
+    removed: usize,
 ) -> Result<(), Unsent> {
     let headers = Headers::parse(&frame.bytes).ok_or(Unsent::Error)?;
     let is_ipv6 = headers.version == IpVersion::V6;
@@ -283,13 +288,18 @@ fn prepare_checksum(
     if !is_on || headers.protocol != protocol {
         return Err(Unsent::Error);
     }
-    leave_checksum(frame, &headers, checksum.transport_offset())
+    leave_checksum(frame, &headers, checksum.transport_offset(), removed)
 }
 
 /// Leaves a transport checksum to be made. `said` is where the guest says that the transport header begins, 0 if it
-/// does not say.
-fn leave_checksum(frame: &mut Frame, headers: &Headers, said: u16) -> Result<(), Unsent> {
-    if said != 0 && usize::from(said) != headers.transport {
+/// does not say; it counts the `removed` bytes of a tag that the guest put into the frame.
+fn leave_checksum(
+    frame: &mut Frame,
+    headers: &Headers,
+    said: u16,
+    removed: usize,
+) -> Result<(), Unsent> {
+    if said != 0 && usize::from(said) != headers.transport + removed {
         return Err(Unsent::Error);
     }
     // What is behind the packet is padding of Ethernet, which must not be summed.
@@ -302,11 +312,13 @@ fn leave_checksum(frame: &mut Frame, headers: &Headers, said: u16) -> Result<(),
     Ok(())
 }
 
-/// Leaves the segmentation to be done that the guest left, with lengths and sums as if nothing were to be cut.
+/// Leaves the segmentation to be done that the guest left, with lengths and sums as if nothing were to be cut. `removed`
+/// is for [`leave_checksum`].
 fn prepare_large_send(
     frame: &mut Frame,
     send: LargeSend,
     settings: &Settings,
+    removed: usize,
 ) -> Result<(), Unsent> {
     let offloads = &settings.offloads;
     let mut headers = Headers::parse(&frame.bytes).ok_or(Unsent::Error)?;
@@ -338,7 +350,7 @@ fn prepare_large_send(
     let tcp = headers
         .tcp_header_length(&frame.bytes)
         .ok_or(Unsent::Error)?;
-    leave_checksum(frame, &headers, send.tcp_offset())?;
+    leave_checksum(frame, &headers, send.tcp_offset(), removed)?;
     let header_length = headers.transport + tcp;
     if headers.end - header_length > mss.into() {
         frame.offload.segmentation = Some(Segmentation {
