@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use host_sim::net::pair::Pair;
 use host_sim::net::{Capabilities, Frame};
-use host_sim::vsp::network::testing::{Guest, Machine, Shape};
+use host_sim::vsp::network::testing::{Guest, Machine, PacketKind, Shape};
 use host_sim::vsp::network::toeplitz;
 use network_support::{Packet, STRANGER, guest, options, own, pattern};
 use vsc_net::wire::ndis::{Oid, RssFlags, RssParameters, hash_bits};
-use vsc_net::wire::nvsp::{MessageType, Version};
+use vsc_net::wire::nvsp::{Message, MessageType, NdisVersion, Version};
 use vsc_net::wire::rndis::{PacketInfo, Status};
 
 const KEY: [u8; 40] = [0x6d; 40];
@@ -233,6 +233,35 @@ fn fault_65_sections_of_one_channel_wake_another_one() {
     guest.work(1).unwrap();
     guest.work(0).unwrap();
     assert!(!guest.channels[1].woken.load(Ordering::Relaxed));
+}
+
+// H34
+#[test]
+fn guests_of_old_ndis_get_fewer_frames_at_once() {
+    let cable = Pair::new(Capabilities::default());
+    let mut guest = Guest::open(options(), cable.clone());
+    assert!(guest.negotiate(Version::V1));
+    let version = NdisVersion {
+        major: 5.into(),
+        minor: 1.into(),
+    };
+    guest.tell(&Message::full(&version)).unwrap();
+    guest.lend_buffers(256, 16);
+    guest.initialize();
+    guest.set_filter(0x0D);
+    let frame = flows(1).remove(0);
+    for _ in 0..200 {
+        cable.deliver(Frame::new(frame.clone()));
+    }
+    guest.channels[0].poll_once().unwrap();
+    let mut frames = 0;
+    for packet in guest.channels[0].receive().unwrap() {
+        if let PacketKind::TransferPages(_, ranges) = packet.kind {
+            assert!(ranges.len() <= 64, "{}", ranges.len());
+            frames += ranges.len();
+        }
+    }
+    assert_eq!(frames, 200);
 }
 
 /// Small rings: everything passes, though little at a time, and each signal is asked for.

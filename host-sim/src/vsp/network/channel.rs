@@ -243,7 +243,8 @@ impl NetworkChannel {
             return Ok(());
         };
         let channel = self.role.index();
-        buffer.pool().complete(channel, id).map_err(|_| {
+        let mut pool = buffer.pool();
+        pool.complete(channel, id).map_err(|_| {
             fault(format!(
                 "completion of packet {id}, which is not outstanding"
             ))
@@ -355,7 +356,7 @@ impl NetworkChannel {
             io,
             buffer,
             &self.queue,
-            self.settings.version,
+            &self.settings,
             &self.counters,
         )?;
         if stop == deliver::Stop::NoSections {
