@@ -257,6 +257,25 @@ fn a_hostile_port_hurts_only_itself() {
 }
 
 #[test]
+fn a_port_counts_what_its_guest_does_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("switch");
+    let (sender, deaf) = (
+        SwitchPort::open(&path).unwrap(),
+        SwitchPort::open(&path).unwrap(),
+    );
+    let sent = frame([0xFF; 6], mac(1), &[1; 50]);
+    until("frames without room", || {
+        for _ in 0..100 {
+            let _ = sender.send(&sent);
+        }
+        (deaf.dropped() > 0).then_some(())
+    });
+    assert_eq!(sender.dropped(), 0);
+    assert_eq!(receive(&deaf), sent, "those before are kept");
+}
+
+#[test]
 fn ports_make_the_switch_and_one_takes_over_when_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("switch");

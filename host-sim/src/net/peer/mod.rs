@@ -247,6 +247,10 @@ impl NetworkBackend for SmoltcpPeer {
         true
     }
 
+    fn dropped(&self) -> u64 {
+        self.to_guest.dropped()
+    }
+
     fn set_waker(&self, waker: Option<BackendWaker>) {
         self.to_guest.set_waker(waker);
     }
