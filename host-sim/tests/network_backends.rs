@@ -257,6 +257,25 @@ fn a_hostile_port_hurts_only_itself() {
 }
 
 #[test]
+fn a_port_counts_what_its_guest_does_not_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("switch");
+    let (sender, deaf) = (
+        SwitchPort::open(&path).unwrap(),
+        SwitchPort::open(&path).unwrap(),
+    );
+    let sent = frame([0xFF; 6], mac(1), &[1; 50]);
+    until("frames without room", || {
+        for _ in 0..100 {
+            let _ = sender.send(&sent);
+        }
+        (deaf.dropped() > 0).then_some(())
+    });
+    assert_eq!(sender.dropped(), 0);
+    assert_eq!(receive(&deaf), sent, "those before are kept");
+}
+
+#[test]
 fn ports_make_the_switch_and_one_takes_over_when_it_ends() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("switch");
@@ -441,12 +460,7 @@ fn networks_that_contradict_themselves_are_refused() {
 #[test]
 fn the_user_network_answers_arp_and_ping() {
     let peer = SmoltcpPeer::new(PeerOptions::default()).unwrap();
-    let mut request = vec![0xFF; 6];
-    request.extend(mac(1));
-    request.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-    request.extend(mac(1));
-    request.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
-    peer.send(&Frame::new(request)).unwrap();
+    peer.send(&arp_request()).unwrap();
     let answer = receive(&peer);
     assert_eq!(answer.bytes[6..12], PeerOptions::default().mac.0);
     assert_eq!(answer.bytes[20..22], [0, 2], "a reply");
@@ -465,6 +479,40 @@ fn the_user_network_answers_arp_and_ping() {
             "{payload} bytes"
         );
     }
+}
+
+/// Requests that the network left unread, because its guest took no answers, are read when it takes them.
+#[test]
+fn the_user_network_goes_on_when_its_guest_does() {
+    const REQUESTS: usize = 900;
+    let peer = SmoltcpPeer::new(PeerOptions::default()).unwrap();
+    peer.send(&arp_request()).unwrap();
+    receive(&peer);
+    let request = Frame::new(ping(&pattern(8)));
+    for _ in 0..REQUESTS {
+        peer.send(&request).unwrap();
+    }
+    let mut last = (0, Instant::now());
+    until("the network to stop", || {
+        let count = peer.counters().frames_to_guest;
+        if count != last.0 {
+            last = (count, Instant::now());
+        }
+        (count > 1 && last.1.elapsed() > Duration::from_millis(300)).then_some(())
+    });
+    for number in 0..REQUESTS {
+        assert_eq!(receive(&peer).bytes[34], 0, "reply {number}");
+    }
+}
+
+/// A guest of the user network asks for the host's address.
+fn arp_request() -> Frame {
+    let mut request = vec![0xFF; 6];
+    request.extend(mac(1));
+    request.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    request.extend(mac(1));
+    request.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+    Frame::new(request)
 }
 
 /// An echo request with these bytes for the user network.

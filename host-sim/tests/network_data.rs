@@ -361,3 +361,76 @@ fn a_port_in_a_vlan_hides_it() {
         (None, &frame[12..])
     );
 }
+
+/// A frame whose tag has nothing behind it is shorter than a header once the tag is beside it.
+#[test]
+fn a_tag_without_a_frame_is_none() {
+    let (mut guest, cable) = guest(Version::V6_1);
+    let tagged = |to: [u8; 6], from: [u8; 6], length: usize| {
+        let mut frame = [to, from].concat();
+        frame.extend([0x81, 0, 0x20, 7, 0x88, 0xB5]);
+        frame.truncate(length);
+        frame
+    };
+    for length in [16, 17] {
+        let before = guest.machine.handle.counters();
+        cable.deliver(Frame::new(tagged(own(), STRANGER, length)));
+        assert_eq!(guest.receive(0), [], "{length}");
+        let frame = tagged(STRANGER, own(), length);
+        assert!(guest.transmit(0, &frame, &PacketInfo::default(), Shape::Section));
+        assert_eq!(cable.collect(), None, "{length}");
+        let counters = guest.machine.handle.counters();
+        assert_eq!(counters.receive_errors, before.receive_errors + 1);
+        assert_eq!(counters.send_errors, before.send_errors + 1);
+    }
+    cable.deliver(Frame::new(tagged(own(), STRANGER, 18)));
+    let received = guest.receive(0);
+    assert_eq!(received[0].bytes.len(), 14);
+    assert_eq!(received[0].info.vlan, Some(VlanTag::from_tci(0x2007)));
+    let frame = tagged(STRANGER, own(), 18);
+    assert!(guest.transmit(0, &frame, &PacketInfo::default(), Shape::Section));
+    assert_eq!(cable.collect().unwrap().bytes, frame);
+}
+
+/// A guest that puts the tag into the frame counts it where it says where the transport header begins.
+#[test]
+fn offloads_of_frames_with_a_tag_in_them() {
+    let payload = pattern(3000);
+    let short = Packet::tcp(STRANGER, own(), &payload[..500]);
+    let long = Packet::tcp(STRANGER, own(), &payload);
+    let tagged = |packet: &Packet<'_>| {
+        let mut frame = seeded(packet, true);
+        frame.splice(12..12, [0x81, 0, 0x20, 7]);
+        frame
+    };
+    for capabilities in [Capabilities::default(), ALL] {
+        let (mut guest, cable) = guest_with(options(), capabilities, Version::V6_1);
+        for (value, is_sent) in [
+            (TransmitChecksum::tcp(false, 38), true),
+            (TransmitChecksum::tcp(false, 34), false),
+        ] {
+            assert!(guest.transmit(0, &tagged(&short), &checksum(value), Shape::Section));
+            let sent = cable.collect();
+            assert_eq!(sent.is_some(), is_sent, "{value:?}");
+            if let Some(mut frame) = sent {
+                assert_eq!(vlan_tag(&frame.bytes), Some(0x2007));
+                host_sim::net::checksum::complete(&mut frame);
+                assert_good(&frame.bytes);
+            }
+        }
+        let info = PacketInfo {
+            large_send: Some(LargeSend::version_2(false, 1000, 38)),
+            ..PacketInfo::default()
+        };
+        assert!(guest.transmit(0, &tagged(&long), &info, Shape::Direct));
+        let sent: Vec<_> = std::iter::from_fn(|| cable.collect()).collect();
+        assert_eq!(
+            sent.len(),
+            if capabilities.segmentation_ipv4 { 1 } else { 3 }
+        );
+        assert!(
+            sent.iter()
+                .all(|frame| vlan_tag(&frame.bytes) == Some(0x2007))
+        );
+    }
+}

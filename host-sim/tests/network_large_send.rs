@@ -2,14 +2,23 @@
 
 mod network_support;
 
-use host_sim::net::{Capabilities, Frame, Offload, PartialChecksum, Segmentation};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use host_sim::net::{
+    BackendWaker, Capabilities, Frame, Link, NetworkBackend, Offload, PartialChecksum,
+    QUEUE_FRAMES, Segmentation, SendError,
+};
+use host_sim::vmbus::vsp::NextPoll;
 use host_sim::vsp::network::NetworkOptions;
+use host_sim::vsp::network::testing::Guest;
 use network_support::offload::{ALL, assert_good, large, seeded, send_large};
 use network_support::{Packet, STRANGER, guest, guest_with, options, own, pattern};
 use proptest::prelude::*;
+use vmbus_core::packet::{GpaRange, OutgoingKind};
 use vsc_net::wire::ndis::{OffloadParameters, Oid, switch_setting};
-use vsc_net::wire::nvsp::Version;
-use vsc_net::wire::rndis::LargeSend;
+use vsc_net::wire::nvsp::{Message, NO_SECTION, RndisPacket, Version};
+use vsc_net::wire::rndis::{LargeSend, PacketInfo};
 use zerocopy::IntoBytes;
 
 /// Puts segments together again, checking each.
@@ -168,6 +177,109 @@ fn a_long_segment_received_is_cut() {
         .map(|frame| Frame::new(frame.bytes))
         .collect();
     assert_eq!(reassemble(&received, &packet, 1400), payload);
+}
+
+/// A network that takes everything.
+#[derive(Default)]
+struct Sink(AtomicUsize);
+
+impl NetworkBackend for Sink {
+    fn describe(&self) -> String {
+        "sink".into()
+    }
+
+    fn send(&self, _: &Frame) -> Result<(), SendError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn receive(&self, _: &mut Frame) -> bool {
+        false
+    }
+
+    fn set_waker(&self, _: Option<BackendWaker>) {}
+
+    fn link(&self) -> Link {
+        Link::new(true)
+    }
+}
+
+/// Puts so many messages into the ring that are each to be cut into one segment for every byte.
+fn send_finest(guest: &mut Guest, count: u64, length: usize) {
+    let payload = pattern(length);
+    let packet = Packet::tcp(STRANGER, own(), &payload);
+    let info = PacketInfo {
+        large_send: Some(large(&packet, 1)),
+        ..PacketInfo::default()
+    };
+    let bytes = Guest::packet(&seeded(&packet, true), &info);
+    let first = guest.message_pages;
+    guest.machine.memory.write(first * 4096, &bytes).unwrap();
+    let frames: Vec<_> = (first..first + (bytes.len() as u64).div_ceil(4096)).collect();
+    let range = GpaRange {
+        byte_count: bytes.len() as u32,
+        byte_offset: 0,
+        page_frames: &frames,
+    };
+    let body = RndisPacket {
+        channel_type: 0.into(),
+        section_index: NO_SECTION.into(),
+        section_size: 0.into(),
+    };
+    let message = Message::full(&body);
+    for id in 0..count {
+        guest.channels[0]
+            .send(
+                id,
+                true,
+                OutgoingKind::GpaDirect(&[range]),
+                message.as_bytes(),
+            )
+            .unwrap();
+    }
+}
+
+/// Cutting takes time: a poll ends after as much of it as others can wait for.
+#[test]
+fn a_poll_cuts_a_bounded_number_of_segments() {
+    const LENGTH: usize = 3000;
+    const MESSAGES: u64 = 40;
+    let sink = Arc::new(Sink::default());
+    let mut guest = Guest::ready(options(), sink.clone(), Version::V6_1);
+    send_finest(&mut guest, MESSAGES, LENGTH);
+    let made = |guest: &Guest| guest.machine.handle.counters().segments_made;
+    let mut polls = 0;
+    loop {
+        let before = made(&guest);
+        let next = guest.channels[0].poll_once().unwrap();
+        let count = made(&guest) - before;
+        // No message is left half cut.
+        assert!(count <= 4096 + LENGTH as u64, "{count} in one poll");
+        if count == 0 {
+            break;
+        }
+        polls += 1;
+        if made(&guest) < MESSAGES * LENGTH as u64 {
+            assert_eq!(next, NextPoll::Now);
+        }
+    }
+    assert_eq!(made(&guest), MESSAGES * LENGTH as u64);
+    assert_eq!(sink.0.load(Ordering::Relaxed) as u64, made(&guest));
+    assert!(polls >= 10, "{polls}");
+    let completions = guest.channels[0].receive().unwrap().len() as u64;
+    assert_eq!(completions, MESSAGES);
+}
+
+/// Once one segment is lost its receiver asks for all from there on, so that cutting the others is in vain.
+#[test]
+fn what_is_lost_is_not_cut_any_further() {
+    let (mut guest, _cable) = guest(Version::V6_1);
+    send_finest(&mut guest, 64, 60_000);
+    guest.channels[0].poll().unwrap();
+    let counters = guest.machine.handle.counters();
+    assert_eq!(counters.send_discards, 64);
+    // As many as the cable takes, and one of each message that is lost.
+    assert_eq!(counters.segments_made, QUEUE_FRAMES as u64 + 64);
 }
 
 proptest! {

@@ -281,3 +281,21 @@ fn statistics_count_by_kind() {
     assert_eq!(guest.query_word(Oid::GEN_XMIT_OK), 3);
     assert_eq!(guest.query_word(Oid::GEN_BYTES_RCV), 300);
 }
+
+/// What a guest is too slow for is lost before its adapter sees it, and counted all the same.
+#[test]
+fn frames_that_found_no_room_are_counted() {
+    let (mut guest, cable) = guest(Version::V6_1);
+    let frame = Frame::new([own(), STRANGER].concat());
+    while cable.deliver(frame.clone()) {}
+    for _ in 0..2 {
+        assert!(!cable.deliver(frame.clone()));
+    }
+    assert_eq!(guest.query_word(Oid::GEN_RCV_NO_BUFFER), 3);
+    // Those that were taken are errors, having no type.
+    assert_eq!(guest.query_word(Oid::GEN_RCV_DISCARDS), 3);
+    let bytes = guest.query(Oid::GEN_STATISTICS, &[]).unwrap();
+    let statistics = Statistics::read_from_bytes(&bytes).unwrap();
+    assert_eq!(statistics.in_discards.get(), 3);
+    assert_eq!(guest.machine.handle.snapshot().backend_dropped, 3);
+}

@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 
 use host_sim::net::pair::Pair;
 use host_sim::net::{Capabilities, Frame};
-use host_sim::vsp::network::testing::{Guest, Machine, Shape};
+use host_sim::vsp::network::testing::{Guest, Machine, PacketKind, Shape};
 use host_sim::vsp::network::toeplitz;
 use network_support::{Packet, STRANGER, guest, options, own, pattern};
 use vsc_net::wire::ndis::{Oid, RssFlags, RssParameters, hash_bits};
-use vsc_net::wire::nvsp::{MessageType, Version};
+use vsc_net::wire::nvsp::{Message, MessageType, NdisVersion, Version};
 use vsc_net::wire::rndis::{PacketInfo, Status};
 
 const KEY: [u8; 40] = [0x6d; 40];
@@ -201,6 +201,67 @@ fn packets_have_ids_of_their_own_and_bounded_ranges() {
         ids.iter()
             .all(|(_, id)| *id < u64::from(guest.receive_sections.1))
     );
+}
+
+/// A channel that found no section, because others had all, is told when they come back.
+#[test]
+fn fault_65_sections_of_one_channel_wake_another_one() {
+    let (mut guest, cable) = guest(Version::V6_1);
+    guest.completes = false;
+    let frame = flows(1).remove(0);
+    let data = guest.receive_sections.1 as usize - 16;
+    for _ in 0..data {
+        assert!(cable.deliver(Frame::new(frame.clone())));
+    }
+    guest.work(0).unwrap();
+    assert_eq!(guest.frames[0].len(), data, "all are taken");
+    assert_eq!(guest.add_channels(1), 1);
+    assert_eq!(scaling(&mut guest, 0, &[1]), Status::SUCCESS);
+    for _ in 0..10 {
+        cable.deliver(Frame::new(frame.clone()));
+    }
+    guest.work(0).unwrap();
+    assert!(guest.receive(1).is_empty(), "there is no section");
+    guest.channels[1].woken.store(false, Ordering::Relaxed);
+    guest.complete_all();
+    guest.work(0).unwrap();
+    assert!(guest.channels[1].woken.load(Ordering::Relaxed));
+    assert_eq!(guest.receive(1).len(), 10);
+    // Nobody waits any more.
+    guest.channels[1].woken.store(false, Ordering::Relaxed);
+    guest.complete_all();
+    guest.work(1).unwrap();
+    guest.work(0).unwrap();
+    assert!(!guest.channels[1].woken.load(Ordering::Relaxed));
+}
+
+// H34
+#[test]
+fn guests_of_old_ndis_get_fewer_frames_at_once() {
+    let cable = Pair::new(Capabilities::default());
+    let mut guest = Guest::open(options(), cable.clone());
+    assert!(guest.negotiate(Version::V1));
+    let version = NdisVersion {
+        major: 5.into(),
+        minor: 1.into(),
+    };
+    guest.tell(&Message::full(&version)).unwrap();
+    guest.lend_buffers(256, 16);
+    guest.initialize();
+    guest.set_filter(0x0D);
+    let frame = flows(1).remove(0);
+    for _ in 0..200 {
+        cable.deliver(Frame::new(frame.clone()));
+    }
+    guest.channels[0].poll_once().unwrap();
+    let mut frames = 0;
+    for packet in guest.channels[0].receive().unwrap() {
+        if let PacketKind::TransferPages(_, ranges) = packet.kind {
+            assert!(ranges.len() <= 64, "{}", ranges.len());
+            frames += ranges.len();
+        }
+    }
+    assert_eq!(frames, 200);
 }
 
 /// Small rings: everything passes, though little at a time, and each signal is asked for.

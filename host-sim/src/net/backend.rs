@@ -133,6 +133,12 @@ pub trait NetworkBackend: Send + Sync {
         }
     }
 
+    /// Frames for the adapter that found no room, because it did not take those before them, since the back end was made.
+    /// 0 where nobody knows.
+    fn dropped(&self) -> u64 {
+        0
+    }
+
     /// Replaces who is woken.
     fn set_waker(&self, waker: Option<BackendWaker>);
 

@@ -79,6 +79,10 @@ impl NetworkBackend for Pair {
         self.to_guest.pop().map(|next| *frame = next).is_some()
     }
 
+    fn dropped(&self) -> u64 {
+        self.to_guest.dropped()
+    }
+
     fn set_waker(&self, waker: Option<BackendWaker>) {
         self.to_guest.set_waker(waker);
     }

@@ -1,5 +1,7 @@
 //! Cutting of long TCP segments in software.
 
+use std::ops::ControlFlow;
+
 use super::checksum::{fill_ipv4_header, fill_transport};
 use super::frame::Frame;
 use super::headers::{Headers, IpVersion, word};
@@ -10,14 +12,14 @@ const PSH: u8 = 0x08;
 const CWR: u8 = 0x80;
 
 /// Cuts a frame whose [`segmentation`](super::Offload::segmentation) is still to be done and gives each segment, with
-/// all of its checksums made, to `each`, in order. `scratch` is for the segments.
+/// all of its checksums made, to `each`, in order, until that breaks off. `scratch` is for the segments.
 ///
-/// Returns how many there were; `None`, with none given, if the frame holds no TCP segment, or there is nothing to
+/// Returns how many it gave; `None`, with none given, if the frame holds no TCP segment, or there is nothing to
 /// cut it into.
 pub fn segment(
     frame: &Frame,
     scratch: &mut Frame,
-    mut each: impl FnMut(&mut Frame),
+    mut each: impl FnMut(&mut Frame) -> ControlFlow<()>,
 ) -> Option<usize> {
     let size = usize::from(frame.offload.segmentation?.segment_size);
     let headers = Headers::parse(&frame.bytes)?;
@@ -70,7 +72,9 @@ pub fn segment(
         };
         fill_ipv4_header(bytes, &own_headers);
         fill_transport(bytes, &own_headers)?;
-        each(scratch);
+        if each(scratch).is_break() {
+            return Some(index + 1);
+        }
     }
     Some(count)
 }

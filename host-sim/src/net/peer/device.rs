@@ -13,7 +13,7 @@ use crate::net::queue::FrameQueue;
 use crate::net::{QUEUE_BYTES, QUEUE_FRAMES};
 
 /// Frames that the stack may have under way to the guest; beyond, it is told that the cable is busy.
-const WATERMARK: usize = {
+pub(super) const WATERMARK: usize = {
     let by_bytes = QUEUE_BYTES / 9100;
     if by_bytes < QUEUE_FRAMES / 2 {
         by_bytes

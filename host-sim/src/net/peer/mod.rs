@@ -32,6 +32,7 @@ use super::queue::FrameQueue;
 
 pub use dhcp::DhcpServer;
 
+use device::WATERMARK;
 use stack::{Counters, Stack};
 
 /// Port of the echo service.
@@ -239,11 +240,15 @@ impl NetworkBackend for SmoltcpPeer {
             return false;
         };
         *frame = next;
-        if self.to_guest.len() == super::QUEUE_FRAMES / 2 {
-            // The stack may wait for room.
+        // With so many frames under way the stack leaves what the guest sent unread, and may sleep without an end.
+        if self.to_guest.len() < WATERMARK && !self.from_guest.is_empty() {
             self.worker.unpark();
         }
         true
+    }
+
+    fn dropped(&self) -> u64 {
+        self.to_guest.dropped()
     }
 
     fn set_waker(&self, waker: Option<BackendWaker>) {

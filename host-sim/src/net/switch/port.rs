@@ -51,7 +51,7 @@ impl Shared {
             socket,
             outgoing,
             move |frame| {
-                // A guest that takes nothing does not hold the switch back.
+                // A guest that takes nothing does not hold the switch back; the queue counts what it loses.
                 receiver.incoming.push(frame);
                 true
             },
@@ -182,6 +182,10 @@ impl NetworkBackend for SwitchPort {
             .pop()
             .map(|next| *frame = next)
             .is_some()
+    }
+
+    fn dropped(&self) -> u64 {
+        self.shared.incoming.dropped()
     }
 
     fn set_waker(&self, waker: Option<BackendWaker>) {

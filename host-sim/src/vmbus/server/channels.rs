@@ -80,6 +80,11 @@ impl Channel {
     pub(super) fn phase(&self) -> ChannelPhase {
         self.phase
     }
+
+    /// Whether this is the primary channel of a device of this class and instance.
+    fn is_primary_of(&self, interface: Guid, instance: Guid) -> bool {
+        self.sub_channel_index == 0 && self.interface == interface && self.instance == instance
+    }
 }
 
 impl Server {
@@ -102,13 +107,24 @@ impl Server {
     }
 
     /// Offers a device's channel under the lowest free id. Without a free id the device stays hidden, and so it does
-    /// from a guest that is leaving: its end would wait for the new channel for ever.
+    /// from a guest that is leaving: its end would wait for the new channel for ever. While the guest has a channel of
+    /// the same instance, which one device leaves to another, the offer waits.
     pub(super) fn offer(&mut self, device: DeviceId, sub_channel_index: u16) {
         let (Some(entry), Connection::Connected(session)) =
-            (self.devices.get(&device), &self.connection)
+            (self.devices.get_mut(&device), &self.connection)
         else {
             return;
         };
+        if sub_channel_index == 0 {
+            let (interface, instance) = (entry.description.interface, entry.description.instance);
+            entry.awaits_release = self
+                .channels
+                .values()
+                .any(|channel| channel.is_primary_of(interface, instance));
+            if entry.awaits_release {
+                return;
+            }
+        }
         let version = session.version;
         let free = (1..=MAX_CHANNELS)
             .map(ChannelId)
@@ -423,12 +439,33 @@ impl Server {
     }
 
     fn forget(&mut self, id: ChannelId) {
-        self.channels.remove(&id);
+        let channel = self.channels.remove(&id);
         self.gpadls.remove_channel(id);
+        if let Some(channel) = channel {
+            self.offer_successor(&channel);
+        }
+    }
+
+    /// Offers the device that waited for the end of this channel.
+    fn offer_successor(&mut self, channel: &Channel) {
+        let mut devices = self.devices.iter();
+        let successor = devices.find_map(|(id, device)| {
+            let description = &device.description;
+            let is_successor = device.awaits_release
+                && channel.is_primary_of(description.interface, description.instance);
+            is_successor.then_some(*id)
+        });
+        if let Some(device) = successor {
+            self.offer(device, 0);
+        }
     }
 
     /// Closes and forgets every channel, for the end of the connection.
     pub(super) fn close_all(&mut self) {
+        // The next connection asks for all offers.
+        for device in self.devices.values_mut() {
+            device.awaits_release = false;
+        }
         let ids: Vec<_> = self.channels.keys().copied().collect();
         for id in ids {
             let Some(channel) = self.channels.get_mut(&id) else {

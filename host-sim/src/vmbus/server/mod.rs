@@ -80,6 +80,8 @@ pub struct DeviceId(pub u32);
 #[derive(Debug)]
 struct Device {
     description: OfferDescription,
+    /// Its offer waits until the guest releases the channel of a device that was the same instance before.
+    awaits_release: bool,
 }
 
 /// The control plane of one guest's bus.
@@ -161,11 +163,16 @@ impl Server {
             .and_then(|session| session.interrupt_page)
     }
 
-    /// Adds a device; it is offered at once if the guest has asked for offers.
+    /// Adds a device; it is offered at once if the guest has asked for offers. One that is the same instance as a device
+    /// before it, of which the guest still has a channel, is offered when the guest releases that.
     pub fn add_device(&mut self, description: OfferDescription) -> DeviceId {
         let id = DeviceId(self.next_device);
         self.next_device += 1;
-        self.devices.insert(id, Device { description });
+        let device = Device {
+            description,
+            awaits_release: false,
+        };
+        self.devices.insert(id, device);
         if self
             .connection
             .session()

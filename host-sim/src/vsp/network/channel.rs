@@ -141,6 +141,9 @@ impl NetworkChannel {
                 result = Err(fault);
                 break;
             }
+            if self.transmitter.is_turn_over() {
+                break;
+            }
         }
         let signal = batch.commit();
         io.notify(signal);
@@ -240,11 +243,15 @@ impl NetworkChannel {
             return Ok(());
         };
         let channel = self.role.index();
-        buffer.pool().complete(channel, id).map_err(|_| {
+        let mut pool = buffer.pool();
+        pool.complete(channel, id).map_err(|_| {
             fault(format!(
                 "completion of packet {id}, which is not outstanding"
             ))
         })?;
+        let starved = pool.take_starved();
+        drop(pool);
+        self.shared.wake_all(&starved);
         self.counters.receive_completions.increment();
         Ok(())
     }
@@ -349,12 +356,15 @@ impl NetworkChannel {
             io,
             buffer,
             &self.queue,
-            self.settings.version,
+            &self.settings,
             &self.counters,
         )?;
         if stop == deliver::Stop::NoSections {
             self.counters.sections_exhausted.increment();
         }
+        // Another channel may have come for sections that this one had taken for a moment and not needed.
+        let starved = buffer.pool().take_starved();
+        self.shared.wake_all(&starved);
         drop(buffers);
         if matches!(self.role, Role::Sub(_)) {
             self.shared.wake_waiting_primary();
@@ -396,6 +406,7 @@ fn wait(io: &ChannelIo<'_>, due: Option<u64>, for_room: bool) -> NextPoll {
 
 impl VspChannel for NetworkChannel {
     fn poll(&mut self, io: &mut ChannelIo<'_>) -> Result<NextPoll, ChannelFault> {
+        self.transmitter.begin_turn();
         for _ in 0..ROUNDS {
             self.refresh();
             let stop = match self.receive(io) {
@@ -411,6 +422,9 @@ impl VspChannel for NetworkChannel {
             self.send(io)?;
             let distributed = self.distribute();
             let delivered = self.deliver(io)?;
+            if self.transmitter.is_turn_over() {
+                break;
+            }
             if stop == Stop::Batch || distributed == distribute::Stop::Batch {
                 continue;
             }
@@ -485,7 +499,11 @@ impl Drop for NetworkChannel {
             let buffers = std::mem::take(&mut *self.shared.buffers_mut());
             drop(buffers);
         } else if let Some(buffer) = &self.shared.buffers().receive {
-            buffer.pool().release_channel(index);
+            let mut pool = buffer.pool();
+            pool.release_channel(index);
+            let starved = pool.take_starved();
+            drop(pool);
+            self.shared.wake_all(&starved);
         }
         self.shared.closed(self.id);
     }

@@ -130,11 +130,11 @@ impl NetworkCounters {
         self.received_unicast_bytes + self.received_multicast_bytes + self.received_broadcast_bytes
     }
 
-    /// As the guest asks for them.
-    pub(super) fn statistics(&self) -> Statistics {
+    /// As the guest asks for them, with the frames that the back end had no room for.
+    pub(super) fn statistics(&self, dropped: u64) -> Statistics {
         let word = zerocopy::little_endian::U64::new;
         Statistics {
-            in_discards: word(self.receive_discards),
+            in_discards: word(self.receive_discards.saturating_add(dropped)),
             in_errors: word(self.receive_errors),
             in_octets: word(self.received_bytes()),
             in_unicast_packets: word(self.received_unicast),

@@ -11,11 +11,10 @@ use zerocopy::IntoBytes;
 use super::RECEIVE_HEADROOM;
 use super::buffers::ReceiveBuffer;
 use super::counters::ChannelCounters;
+use super::settings::Settings;
 use super::shared::{ReceiveQueue, Received};
 use crate::vmbus::vsp::{ChannelFault, ChannelIo};
 
-/// Most frames in one packet.
-const MAX_RANGES: usize = 375;
 /// Ring cost of a packet without its ranges: descriptor, count, message, trailer.
 const FIXED_COST: u32 = 16 + 8 + 40 + 8;
 /// Ring cost of each frame.
@@ -66,7 +65,7 @@ impl Deliverer {
         io: &mut ChannelIo<'_>,
         buffer: &ReceiveBuffer,
         queue: &ReceiveQueue,
-        version: Version,
+        settings: &Settings,
         counters: &ChannelCounters,
     ) -> Result<Stop, ChannelFault> {
         loop {
@@ -76,7 +75,7 @@ impl Deliverer {
             }
             let room = io.outgoing.free_space()?.saturating_sub(reserve(io));
             let ranges = room.saturating_sub(FIXED_COST) / RANGE_COST;
-            let wanted = (ranges as usize).min(waiting).min(MAX_RANGES);
+            let wanted = (ranges as usize).min(waiting).min(settings.max_ranges);
             if wanted == 0 {
                 return Ok(Stop::RingFull);
             }
@@ -86,7 +85,7 @@ impl Deliverer {
                 return Ok(Stop::NoSections);
             }
             self.fill(buffer, queue, counters);
-            if !self.write(channel, io, buffer, version, counters)? {
+            if !self.write(channel, io, buffer, settings.version, counters)? {
                 // The guest has taken back the room that there was.
                 let mut queue = queue.lock();
                 for frame in self.frames.drain(..).rev() {

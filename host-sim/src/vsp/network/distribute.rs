@@ -1,6 +1,7 @@
 //! Frames from the network to the channels' queues.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
 use vsc_net::wire::ndis::hash_bits;
 use vsc_net::wire::nvsp::Capabilities;
@@ -122,6 +123,7 @@ impl Distributor {
             let mut segment = segment.clone();
             segment.offload.is_verified = true;
             segments.push(segment);
+            ControlFlow::Continue(())
         });
         if cut.is_none() {
             counters.receive_errors.increment();
@@ -149,6 +151,10 @@ impl Distributor {
             return counters.filtered.increment();
         }
         let tag = remove_vlan_tag(frame);
+        if frame.bytes.len() < ETHERNET_HEADER {
+            // Nothing was behind the tag.
+            return counters.receive_errors.increment();
+        }
         let Ok(tag) = shared.policy.vlan.incoming(tag) else {
             return counters.receive_discards.increment();
         };

@@ -44,6 +44,8 @@ pub struct NetworkSnapshot {
     pub channels: Vec<u16>,
     /// Sections of the receive buffer, and how many of them the guest has.
     pub receive_sections: Option<(u32, u32)>,
+    /// Frames for the guest that the back end had no room for.
+    pub backend_dropped: u64,
     /// What has been done.
     pub counters: NetworkCounters,
 }
@@ -136,6 +138,7 @@ impl NetworkHandle {
             has_scaling: settings.scaling.is_some(),
             channels: shared.open_channels(),
             receive_sections,
+            backend_dropped: shared.backend.dropped(),
             counters: shared.counters(),
         }
     }

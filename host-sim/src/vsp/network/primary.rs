@@ -137,6 +137,7 @@ impl Primary {
             }
             if let Some(version) = protocol.ndis_version() {
                 control.ndis_version = version;
+                settings.set_ndis(version.0);
             }
         }
         let Some(handled) = control.handle(bytes, shared) else {

@@ -27,6 +27,8 @@ pub(super) struct SectionPool {
     /// Channels among which data sections are divided.
     channels: u32,
     control: u32,
+    /// Channels that got no section although their share is not used up: others have them.
+    starved: Vec<u16>,
 }
 
 /// A guest completes a packet that it does not have.
@@ -48,6 +50,7 @@ impl SectionPool {
             held: vec![0; super::MAX_CHANNELS.into()],
             channels: 1,
             control,
+            starved: Vec::new(),
         })
     }
 
@@ -61,16 +64,21 @@ impl SectionPool {
         self.channels = u32::from(channels).max(1);
     }
 
-    /// Sections that a channel may still take, so that no channel takes all.
+    /// Sections that a channel may still take, so that no channel takes all. There may be less.
     fn share(&self, channel: u16) -> usize {
         let share = (self.data_sections() / self.channels).max(1);
         let held = self.held.get(usize::from(channel)).copied().unwrap_or(0);
-        (share.saturating_sub(held) as usize).min(self.free.len())
+        share.saturating_sub(held) as usize
     }
 
-    /// Takes up to `wanted` sections for one packet of data; appends them to `into`.
+    /// Takes up to `wanted` sections for one packet of data; appends them to `into`. A channel that gets none for want of
+    /// them, not because its share is used up, is noted: its own guest's completions do not tell it of new ones.
     pub(super) fn take(&mut self, channel: u16, wanted: usize, into: &mut Vec<u32>) {
-        let count = wanted.min(self.share(channel));
+        let allowed = wanted.min(self.share(channel));
+        let count = allowed.min(self.free.len());
+        if allowed != 0 && count == 0 && !self.starved.contains(&channel) {
+            self.starved.push(channel);
+        }
         let at = self.free.len() - count;
         into.extend(self.free.drain(at..).rev());
     }
@@ -153,6 +161,14 @@ impl SectionPool {
         }
     }
 
+    /// The channels to be woken because there are sections for them again; each once.
+    pub(super) fn take_starved(&mut self) -> Vec<u16> {
+        if self.free.is_empty() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.starved)
+    }
+
     /// Sections that the guest has.
     pub(super) fn outstanding(&self) -> u32 {
         self.held.iter().sum()
@@ -198,6 +214,24 @@ mod tests {
         assert_eq!(pool.complete(0, id), Ok(()));
         assert_eq!(pool.complete(0, id), Err(NotOutstanding));
         assert_eq!(pool.outstanding(), 0);
+    }
+
+    #[test]
+    fn channels_without_sections_are_noted() {
+        let mut pool = SectionPool::new(116).unwrap();
+        let mut taken = vec![];
+        pool.take(0, 1000, &mut taken);
+        pool.lend(0, &taken);
+        // Its own share is used up: its guest's completions tell it.
+        pool.take(0, 1, &mut vec![]);
+        pool.set_channels(4);
+        for channel in [3, 2, 3] {
+            pool.take(channel, 5, &mut vec![]);
+        }
+        assert!(pool.take_starved().is_empty(), "there is none yet");
+        pool.complete(0, taken[0].into()).unwrap();
+        assert_eq!(pool.take_starved(), [3, 2]);
+        assert!(pool.take_starved().is_empty());
     }
 
     #[test]

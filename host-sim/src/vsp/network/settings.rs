@@ -7,6 +7,11 @@ use vsc_net::wire::rndis::PacketFilter;
 use super::scaling::Scaling;
 use crate::net::MacAddress;
 
+/// Most frames in one packet.
+const MAX_RANGES: usize = 375;
+/// The same for guests that follow a version of NDIS before 6.0.
+const MAX_RANGES_OLD: usize = 64;
+
 /// Which offloads a guest has turned on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct OffloadSettings {
@@ -75,6 +80,8 @@ pub(super) struct Settings {
     pub(super) address: MacAddress,
     pub(super) offloads: OffloadSettings,
     pub(super) scaling: Option<Scaling>,
+    /// Most frames in one packet to the guest.
+    pub(super) max_ranges: usize,
 }
 
 impl Settings {
@@ -90,7 +97,17 @@ impl Settings {
             address,
             offloads: OffloadSettings::all(large_send_v1),
             scaling: None,
+            max_ranges: MAX_RANGES,
         }
+    }
+
+    /// Takes up what follows from the major version of NDIS that the guest follows.
+    pub(super) fn set_ndis(&mut self, major: u32) {
+        self.max_ranges = if major < 6 {
+            MAX_RANGES_OLD
+        } else {
+            MAX_RANGES
+        };
     }
 
     /// Whether the guest wants a frame for this address.

@@ -244,6 +244,13 @@ impl Shared {
         }
     }
 
+    /// Has these channels polled, as far as they are open.
+    pub(super) fn wake_all(&self, indices: &[u16]) {
+        for index in indices {
+            self.wake(*index);
+        }
+    }
+
     /// Notes that the primary channel waits for room in a queue. It has to look once more afterwards.
     pub(super) fn set_primary_waits(&self) {
         self.primary_waits.store(true, Ordering::SeqCst);

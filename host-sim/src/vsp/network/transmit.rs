@@ -1,5 +1,7 @@
 //! Frames from the guest to its network.
 
+use std::ops::ControlFlow;
+
 use vsc_net::wire::nvsp::Status;
 use vsc_net::wire::rndis::{
     LargeSend, MessageType, PACKET_HEADER_SIZE, PacketHeader, PacketInfo, PacketLayout,
@@ -25,6 +27,9 @@ use crate::net::{
 
 /// Bytes of the longest per-packet information that is read.
 const MAX_INFO: u32 = 1024;
+/// Segments made in one turn of a channel, beyond which it reads no other message: guests choose how many a message is
+/// cut into, up to one for each of its bytes, and the thread serves other channels too.
+const SEGMENTS_PER_TURN: usize = 4096;
 
 /// A packet breaks the rules of RNDIS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub(super) struct Transmitter {
     bytes: Vec<u8>,
     frame: Frame,
     segment: Frame,
+    /// Segments made in this turn.
+    segments_made: usize,
 }
 
 /// What a message of RNDIS begins with; `None` if it is shorter than a header.
@@ -58,6 +65,16 @@ pub(super) fn message_type(stream: &Stream, memory: &GuestMemory) -> Option<Mess
 }
 
 impl Transmitter {
+    /// A turn of the channel begins.
+    pub(super) fn begin_turn(&mut self) {
+        self.segments_made = 0;
+    }
+
+    /// Whether this turn has cut as much as others can wait for.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.segments_made >= SEGMENTS_PER_TURN
+    }
+
     /// Sends the packets of one message. Those before a malformed one have been sent.
     pub(super) fn send_all(
         &mut self,
@@ -161,10 +178,17 @@ impl Transmitter {
         if info.vlan.is_some() {
             counters.vlan_sent.increment();
         }
-        let tag = match info.vlan {
-            Some(tag) => Some(tag.tci()),
-            None => remove_vlan_tag(frame),
+        let (tag, removed) = match info.vlan {
+            Some(tag) => (Some(tag.tci()), 0),
+            None => match remove_vlan_tag(frame) {
+                Some(tci) => (Some(tci), VLAN_TAG),
+                None => (None, 0),
+            },
         };
+        if frame.bytes.len() < ETHERNET_HEADER {
+            // Nothing was behind the tag.
+            return Err(Unsent::Error);
+        }
         let tag = shared
             .policy
             .vlan
@@ -172,11 +196,11 @@ impl Transmitter {
             .map_err(|_| Unsent::Discard)?;
         match (info.large_send, info.transmit_checksum()) {
             (Some(send), _) => {
-                prepare_large_send(frame, send, settings)?;
+                prepare_large_send(frame, send, settings, removed)?;
                 counters.large_sends.increment();
             }
             (None, Some(checksum)) if checksum.is_active() => {
-                prepare_checksum(frame, checksum, settings)?;
+                prepare_checksum(frame, checksum, settings, removed)?;
                 counters.checksum_offloads.increment();
             }
             _ => {}
@@ -209,14 +233,16 @@ impl Transmitter {
             if !is_capable {
                 let mut result = Ok(());
                 let count = segment(frame, &mut self.segment, |segment| {
-                    // The first loss is what counts; a receiver asks for the rest again.
-                    if result.is_ok() {
-                        result = backend.send(segment).map_err(unsent);
+                    result = backend.send(segment).map_err(unsent);
+                    match result {
+                        Ok(()) => ControlFlow::Continue(()),
+                        // Its receiver asks for all from there on again.
+                        Err(_) => ControlFlow::Break(()),
                     }
                 });
-                counters
-                    .segments_made
-                    .add(count.ok_or(Unsent::Error)? as u64);
+                let count = count.ok_or(Unsent::Error)?;
+                self.segments_made += count;
+                counters.segments_made.add(count as u64);
                 result?;
                 counters.count_sent(&frame.bytes);
                 return Ok(());
@@ -231,11 +257,13 @@ impl Transmitter {
     }
 }
 
-/// Leaves the checksums to be made that the guest left, with all that is needed for it.
+/// Leaves the checksums to be made that the guest left, with all that is needed for it. `removed` is for
+/// [`leave_checksum`].
 fn prepare_checksum(
     frame: &mut Frame,
     checksum: TransmitChecksum,
     settings: &Settings,
+    removed: usize,
 ) -> Result<(), Unsent> {
     let headers = Headers::parse(&frame.bytes).ok_or(Unsent::Error)?;
     let is_ipv6 = headers.version == IpVersion::V6;
@@ -260,13 +288,18 @@ fn prepare_checksum(
     if !is_on || headers.protocol != protocol {
         return Err(Unsent::Error);
     }
-    leave_checksum(frame, &headers, checksum.transport_offset())
+    leave_checksum(frame, &headers, checksum.transport_offset(), removed)
 }
 
 /// Leaves a transport checksum to be made. `said` is where the guest says that the transport header begins, 0 if it
-/// does not say.
-fn leave_checksum(frame: &mut Frame, headers: &Headers, said: u16) -> Result<(), Unsent> {
-    if said != 0 && usize::from(said) != headers.transport {
+/// does not say; it counts the `removed` bytes of a tag that the guest put into the frame.
+fn leave_checksum(
+    frame: &mut Frame,
+    headers: &Headers,
+    said: u16,
+    removed: usize,
+) -> Result<(), Unsent> {
+    if said != 0 && usize::from(said) != headers.transport + removed {
         return Err(Unsent::Error);
     }
     // What is behind the packet is padding of Ethernet, which must not be summed.
@@ -279,11 +312,13 @@ fn leave_checksum(frame: &mut Frame, headers: &Headers, said: u16) -> Result<(),
     Ok(())
 }
 
-/// Leaves the segmentation to be done that the guest left, with lengths and sums as if nothing were to be cut.
+/// Leaves the segmentation to be done that the guest left, with lengths and sums as if nothing were to be cut. `removed`
+/// is for [`leave_checksum`].
 fn prepare_large_send(
     frame: &mut Frame,
     send: LargeSend,
     settings: &Settings,
+    removed: usize,
 ) -> Result<(), Unsent> {
     let offloads = &settings.offloads;
     let mut headers = Headers::parse(&frame.bytes).ok_or(Unsent::Error)?;
@@ -315,7 +350,7 @@ fn prepare_large_send(
     let tcp = headers
         .tcp_header_length(&frame.bytes)
         .ok_or(Unsent::Error)?;
-    leave_checksum(frame, &headers, send.tcp_offset())?;
+    leave_checksum(frame, &headers, send.tcp_offset(), removed)?;
     let header_length = headers.transport + tcp;
     if headers.end - header_length > mss.into() {
         frame.offload.segmentation = Some(Segmentation {

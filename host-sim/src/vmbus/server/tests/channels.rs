@@ -297,23 +297,107 @@ fn fault_27_rescind_closed_opening_open_and_twice() {
     }
 }
 
+/// A device like the bench's first one, of this instance.
+fn disk(instance: u32) -> OfferDescription {
+    OfferDescription::new(class::SCSI, Guid::from_fields(instance, 0, 0, [0; 8]))
+}
+
 // 6
 #[test]
 fn fault_24_an_id_is_not_reused_before_its_release() {
     let mut bench = Bench::connected(ProtocolVersion::V5_3);
     let id = bench.server.channels_of(DeviceId(0)).next().unwrap();
     bench.server.remove_device(DeviceId(0));
-    bench
-        .server
-        .add_device(OfferDescription::new(class::SCSI, Guid::ZERO));
+    bench.server.add_device(disk(0xA));
     bench.run();
     assert_ne!(offers(&bench.take())[0].channel_id, id);
     bench.post(RelIdReleased { channel_id: id });
-    bench
-        .server
-        .add_device(OfferDescription::new(class::SCSI, Guid::ZERO));
+    bench.server.add_device(disk(0xB));
     bench.run();
     assert_eq!(offers(&bench.take())[0].channel_id, id);
+}
+
+/// A device that takes the place of another one is offered when the guest has given the other one's channel back, not
+/// before: until then the instance is still the old device's.
+#[test]
+fn fault_24_an_instance_is_not_offered_again_before_its_release() {
+    for is_open in [false, true] {
+        let mut bench = Bench::connected(ProtocolVersion::V5_3);
+        let channel_id = bench.server.channels_of(DeviceId(0)).next().unwrap();
+        if is_open {
+            bench.open(channel_id.0);
+        }
+        bench.prompt = false;
+        bench.server.remove_device(DeviceId(0));
+        bench.server.add_device(disk(2));
+        bench.run();
+        if is_open {
+            assert_eq!(bench.take(), [], "it is not closed yet");
+            bench.server.closed(channel_id);
+            bench.run();
+        }
+        assert!(matches!(
+            bench.take()[..],
+            [HostMessage::RescindChannelOffer(_)]
+        ));
+        bench.post(RelIdReleased { channel_id });
+        let offered = offers(&bench.take());
+        assert_eq!(offered.len(), 1);
+        assert_eq!(offered[0].instance, disk(2).instance);
+        // Another release is of the new channel, and nothing waits for it.
+        bench.post(RelIdReleased { channel_id });
+        assert_eq!(offers(&bench.take()), []);
+    }
+}
+
+/// What waits for a release is removed, forgotten with its connection, and offered by the next one, once each.
+#[test]
+fn fault_24_a_waiting_device_is_neither_lost_nor_offered_twice() {
+    let waiting = || {
+        let mut bench = Bench::connected(ProtocolVersion::V6_0);
+        let old = bench.server.channels_of(DeviceId(0)).next().unwrap();
+        bench.server.remove_device(DeviceId(0));
+        let new = bench.server.add_device(disk(2));
+        bench.run();
+        assert_eq!(offers(&bench.take()), []);
+        (bench, old, new)
+    };
+    // Removed while it waits, also with one more behind it.
+    let (mut bench, channel_id, new) = waiting();
+    bench.server.remove_device(new);
+    bench.run();
+    assert_eq!(bench.take(), [], "the guest has never heard of it");
+    bench.post(RelIdReleased { channel_id });
+    assert_eq!(offers(&bench.take()), []);
+    let (mut bench, channel_id, new) = waiting();
+    bench.server.remove_device(new);
+    bench.server.add_device(disk(2));
+    bench.post(RelIdReleased { channel_id });
+    assert_eq!(offers(&bench.take()).len(), 1);
+
+    // A new connection knows of no old channel.
+    let (mut bench, channel_id, _) = waiting();
+    assert!(bench.contact(ProtocolVersion::V5_3).supported);
+    assert_eq!(offers(&bench.take()), [], "it has not asked yet");
+    bench.post(RequestOffers {});
+    assert_eq!(offers(&bench.take()).len(), 2);
+    bench.post(RelIdReleased { channel_id });
+    assert_eq!(offers(&bench.take()), []);
+
+    // Nor does the next one after a goodbye or a reset.
+    for is_reset in [false, true] {
+        let (mut bench, _, _) = waiting();
+        if is_reset {
+            bench.server.reset();
+            bench.run();
+        } else {
+            bench.post(Unload {});
+        }
+        assert_eq!(offers(&bench.take()), []);
+        assert!(bench.contact(ProtocolVersion::V5_3).supported);
+        bench.post(RequestOffers {});
+        assert_eq!(offers(&bench.take()).len(), 2);
+    }
 }
 
 // 23, 24

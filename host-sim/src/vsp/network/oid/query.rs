@@ -207,7 +207,10 @@ pub(in crate::vsp::network) fn query(
             Ok(state.as_bytes().to_vec())
         }
         Oid::GEN_FRIENDLY_NAME => Ok(friendly_name(&shared.policy.friendly_name)),
-        Oid::GEN_STATISTICS => Ok(shared.counters().statistics().as_bytes().to_vec()),
+        Oid::GEN_STATISTICS => {
+            let statistics = shared.counters().statistics(shared.backend.dropped());
+            Ok(statistics.as_bytes().to_vec())
+        }
         Oid::ETHERNET_PERMANENT_ADDRESS => Ok(shared.policy.permanent_address.0.to_vec()),
         Oid::ETHERNET_CURRENT_ADDRESS => Ok(settings.address.0.to_vec()),
         Oid::ETHERNET_MULTICAST_LIST => Ok(settings
@@ -229,8 +232,8 @@ pub(in crate::vsp::network) fn query(
                 Oid::GEN_RCV_OK => counters.received(),
                 Oid::GEN_XMIT_ERROR => counters.send_errors,
                 Oid::GEN_RCV_ERROR => counters.receive_errors,
-                // Frames wait for a section; none is lost for want of one.
-                Oid::GEN_RCV_NO_BUFFER => 0,
+                // Frames wait for a section; where they wait for that there may be no room for more.
+                Oid::GEN_RCV_NO_BUFFER => shared.backend.dropped(),
                 Oid::GEN_DIRECTED_BYTES_XMIT => counters.sent_unicast_bytes,
                 Oid::GEN_DIRECTED_FRAMES_XMIT => counters.sent_unicast,
                 Oid::GEN_MULTICAST_BYTES_XMIT => counters.sent_multicast_bytes,
@@ -245,7 +248,9 @@ pub(in crate::vsp::network) fn query(
                 Oid::GEN_BROADCAST_FRAMES_RCV => counters.received_broadcast,
                 Oid::GEN_BYTES_RCV => counters.received_bytes(),
                 Oid::GEN_BYTES_XMIT => counters.sent_bytes(),
-                Oid::GEN_RCV_DISCARDS => counters.receive_discards,
+                Oid::GEN_RCV_DISCARDS => counters
+                    .receive_discards
+                    .saturating_add(shared.backend.dropped()),
                 Oid::GEN_XMIT_DISCARDS => counters.send_discards,
                 _ => return Err(Status::NOT_SUPPORTED),
             })
