@@ -223,6 +223,7 @@ fn operate_vss(handle: &VssHandle, list: &mut List, input: &mut Input<'_>) {
         auto_recovery: input.flag(),
         shared_disks: input.flag(),
         disks: vec![Lun::NONE; usize::from(input.u16()) % 300],
+        timeout: input.flag().then(|| input.u64()),
     };
     match input.u8() % 7 {
         0 => wait(list, handle.check(), nothing),
