@@ -285,10 +285,8 @@ fn the_guest_is_told_when_somebody_looks() {
         }],
     }));
     assert!(bench.handle.state().reports_damage);
-    assert_eq!(
-        bench.handle.damage_since(before).rectangles,
-        [Area::sized(640, 480)]
-    );
+    let damage = bench.handle.damage_since(before);
+    assert!(damage.rectangles.contains(&Area::sized(640, 480)));
 }
 
 // VH8

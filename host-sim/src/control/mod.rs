@@ -17,6 +17,7 @@
 mod client;
 mod error;
 mod machine;
+mod named;
 pub mod path;
 mod request;
 mod server;

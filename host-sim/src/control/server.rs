@@ -15,10 +15,11 @@ use nix::sys::socket::{
     sockopt::PeerCredentials,
 };
 use nix::sys::stat::{Mode, fchmod};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use thiserror::Error;
 
 use super::error::{ControlError, ErrorKind};
+use super::named::Named;
 use super::path::make_folder;
 use super::request::Request;
 use super::wire::{Line, MAX_REQUEST, Response, read_line, write_line};
@@ -224,13 +225,9 @@ fn serve(stream: UnixStream, shared: &Shared) -> io::Result<()> {
                 format!("no request: {reason}"),
             ))
         };
-        // An object first: a list of a verb's parameters without their names would do as well.
-        let response = match read_line::<Map<String, Value>>(&mut reader, MAX_REQUEST)? {
+        let response = match read_line(&mut reader, MAX_REQUEST)? {
             Line::End => return Ok(()),
-            Line::Good(object) => match serde_json::from_value(Value::Object(object)) {
-                Ok(request) => shared.control.execute(request).into(),
-                Err(error) => malformed(error.to_string()),
-            },
+            Line::Good(Named(request)) => shared.control.execute(request).into(),
             Line::Bad(reason) => malformed(reason),
             Line::TooLong => {
                 let reason = format!("it is longer than {MAX_REQUEST} bytes");

@@ -335,7 +335,7 @@ mod tests {
         let all = jobs(&Options::default());
         assert!(all.len() > 10);
         let some = jobs(&Options {
-            filters: vec!["boot".to_owned()],
+            filters: vec!["boot-6".to_owned()],
             kernel: Some("6.1".to_owned()),
             cpus: Some(2),
             ..Options::default()

@@ -192,8 +192,9 @@ impl VideoEnd {
 
     fn dirt(&self, dirt: &Dirt<'_>) -> Verdict {
         let mut state = self.shared.lock();
-        if !std::mem::replace(&mut state.has_dirt, true) {
-            // What it has drawn before its first report it may not have reported.
+        state.has_dirt = true;
+        if std::mem::take(&mut state.catches_up) {
+            // What it has drawn since it was asked to report again it may not have reported.
             state.repaint();
         }
         let Some(mode) = state.picture() else {
@@ -318,7 +319,7 @@ impl MessageDevice for VideoEnd {
         };
         if features.contains(Features::DIRT) && !state.features.contains(Features::DIRT) {
             // Whether the guest reports again shows when it does.
-            state.has_dirt = false;
+            state.catches_up = std::mem::take(&mut state.has_dirt);
         }
         state.features = features;
         Some(emitted(&HostMessage::FeatureChange {

@@ -84,6 +84,8 @@ pub(super) struct State {
     pub(super) shape: Option<Arc<PointerShape>>,
     pub(super) pointer_sequence: u64,
     pub(super) has_dirt: bool,
+    /// It reported changes once, and has been asked to do so again.
+    pub(super) catches_up: bool,
     pub(super) viewers: usize,
     /// The guest is to be told which reports are wanted.
     pub(super) features_due: bool,
@@ -122,6 +124,7 @@ impl State {
             self.pointer_sequence += 1;
         }
         self.has_dirt = false;
+        self.catches_up = false;
         self.features_due = false;
         self.features = Features::empty();
         self.picture_changed();
@@ -166,6 +169,7 @@ impl Shared {
             shape: None,
             pointer_sequence: 0,
             has_dirt: false,
+            catches_up: false,
             viewers: 0,
             features_due: false,
             features: Features::empty(),
