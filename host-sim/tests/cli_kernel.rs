@@ -78,6 +78,16 @@ fn bad_input_is_named() {
         (&["--serial1", "file:/nonexistent/x"], "/nonexistent/x"),
         (&["--initrd", "/nonexistent/y"], "/nonexistent/y"),
         (&["--hyperv", "maybe"], "hyperv"),
+        (
+            &["--hyperv", "off", "--disk", "/nonexistent/d"],
+            "--hyperv on",
+        ),
+        (&["--hyperv", "off", "--nic", "user"], "--nic"),
+        (&["--hyperv", "off", "--name", "x"], "--name"),
+        (
+            &["--hyperv", "off", "--recommend", "tlb-flush"],
+            "--recommend",
+        ),
         (&["--pin", "0,first"], "--pin"),
         (&["--demo"], "--demo"),
         (&["--guest", "x"], "--guest"),

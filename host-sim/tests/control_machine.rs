@@ -305,7 +305,20 @@ fn backups_write_no_file_that_is_there() {
     assert_eq!(fs::metadata(&precious).unwrap().len(), 7);
     let new = stage.folder.path().join("new");
     assert_eq!(stage.kind(backup(&new)), ErrorKind::NotReady);
-    assert!(!new.exists(), "nothing is left of a backup that failed");
+    let left: Vec<_> = fs::read_dir(stage.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(
+        left,
+        ["precious"],
+        "nothing is left of a backup that failed"
+    );
+    for seconds in [0, 901] {
+        let mut hasty = backup(&new);
+        hasty["freeze-timeout"] = seconds.into();
+        assert_eq!(stage.kind(hasty), ErrorKind::Invalid);
+    }
 }
 
 #[test]

@@ -82,6 +82,9 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
             "the in-process back end has no CPU to run a kernel",
         ));
     }
+    if options.hyperv == Switch::Off {
+        check_plain(options)?;
+    }
     let media = Media::read(options)?;
     if options.backend == BackendChoice::Auto {
         let backend = choose(BackendChoice::Auto)?;
@@ -230,28 +233,27 @@ fn give_memory_back() {
     }
 }
 
+/// Refuses what a PC without Hyper-V cannot have, before any file is opened.
+fn check_plain(options: &RunOptions) -> Result<(), Error> {
+    let needs = [
+        ("--recommend", !options.recommend.is_empty()),
+        ("--disk", !options.disks.is_empty()),
+        ("--nic", !options.nics.is_empty()),
+        ("--screen", options.screen.is_some()),
+        ("--vnc", options.vnc.is_some()),
+        ("--name", options.name.is_some()),
+    ];
+    match needs.iter().find(|(_, is_given)| *is_given) {
+        Some((name, _)) => Err(Error::usage(format!(
+            "{name} needs --hyperv on: a plain PC has nothing for it"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The machine with its serial lines connected, but nothing in its memory.
 fn make(options: &RunOptions) -> Result<(Partition, [Feeder; 2]), Error> {
     let recommended = Recommend::recommendations(&options.recommend);
-    if options.hyperv == Switch::Off && !recommended.is_empty() {
-        return Err(Error::usage(
-            "--recommend needs --hyperv on: a guest without it makes no hypercalls",
-        ));
-    }
-    if options.hyperv == Switch::Off {
-        let devices = [
-            ("--disk", !options.disks.is_empty()),
-            ("--nic", !options.nics.is_empty()),
-            ("--screen", options.screen.is_some()),
-            ("--vnc", options.vnc.is_some()),
-            ("--name", options.name.is_some()),
-        ];
-        if let Some((name, _)) = devices.iter().find(|(_, is_given)| *is_given) {
-            return Err(Error::usage(format!(
-                "{name} needs --hyperv on: a plain PC has no such device here"
-            )));
-        }
-    }
     let memory = GuestMemory::with_hole(options.memory.0, HOLE)
         .map_err(|error| Error::failed(format!("no memory for the guest: {error}")))?;
     let mut lines = [

@@ -184,17 +184,17 @@ impl HvConfig {
         }
         let mut impossible = Self::IMPOSSIBLE_RECOMMENDATIONS;
         impossible.set(Recommendations::REMOTE_FLUSH, self.flusher.is_none());
-        let mut implemented = Self::IMPLEMENTED_PRIVILEGES;
-        implemented.set(
-            Privileges::FREQUENCY,
-            self.clock.guest_tsc_frequency().is_some(),
-        );
+        let (mut privileges, mut features) =
+            (Self::IMPLEMENTED_PRIVILEGES, Self::IMPLEMENTED_FEATURES);
+        let rate_is_known = self.clock.guest_tsc_frequency().is_some();
+        privileges.set(Privileges::FREQUENCY, rate_is_known);
+        features.set(Features::FREQUENCY, rate_is_known);
         let unimplemented = Unimplemented {
-            privileges: self.privileges.difference(implemented),
+            privileges: self.privileges.difference(privileges),
             hypercalls: self
                 .hypercall_privileges
                 .difference(Self::IMPLEMENTED_HYPERCALLS),
-            features: self.features.difference(Self::IMPLEMENTED_FEATURES),
+            features: self.features.difference(features),
             recommendations: self.recommendations.intersection(impossible),
         };
         if unimplemented != Unimplemented::default() {

@@ -34,6 +34,13 @@ impl State {
             && (self.frames.is_empty() || self.bytes + frame.bytes.len() <= QUEUE_BYTES)
     }
 
+    /// Whether a frame may be put in now; one that may not is counted.
+    fn admits(&mut self, frame: &Frame) -> bool {
+        let is_admitted = !self.is_closed && self.has_room(frame);
+        self.dropped += u64::from(!is_admitted);
+        is_admitted
+    }
+
     /// Puts a frame in; returns who is to be woken.
     fn put(&mut self, frame: Frame) -> Option<BackendWaker> {
         self.bytes += frame.bytes.len();
@@ -55,19 +62,27 @@ impl FrameQueue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a frame in; `false` if there is no room for it, or the queue is closed. A frame refused is counted.
-    pub fn push(&self, frame: Frame) -> bool {
-        let mut state = self.lock();
-        if state.is_closed || !state.has_room(&frame) {
-            state.dropped += 1;
-            return false;
-        }
+    /// Puts a frame in and wakes who is to be woken.
+    fn put(&self, mut state: MutexGuard<'_, State>, frame: Frame) {
         let waker = state.put(frame);
         drop(state);
+        self.wake_reader(waker);
+    }
+
+    fn wake_reader(&self, waker: Option<BackendWaker>) {
         self.filled.notify_one();
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// Puts a frame in; `false` if there is no room for it, or the queue is closed. A frame refused is counted.
+    pub fn push(&self, frame: Frame) -> bool {
+        let mut state = self.lock();
+        if !state.admits(&frame) {
+            return false;
+        }
+        self.put(state, frame);
         true
     }
 
@@ -75,8 +90,7 @@ impl FrameQueue {
     /// make many at once: a reader that wakes for each spends its time waking up.
     pub fn push_quietly(&self, frame: Frame) -> bool {
         let mut state = self.lock();
-        if state.is_closed || !state.has_room(&frame) {
-            state.dropped += 1;
+        if !state.admits(&frame) {
             return false;
         }
         let _ = state.put(frame);
@@ -92,10 +106,7 @@ impl FrameQueue {
         }
         let waker = state.waker.clone();
         drop(state);
-        self.filled.notify_one();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wake_reader(waker);
     }
 
     /// Puts a frame in once there is room; `false` if the queue is closed.
@@ -110,12 +121,7 @@ impl FrameQueue {
         if state.is_closed {
             return false;
         }
-        let waker = state.put(frame);
-        drop(state);
-        self.filled.notify_one();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.put(state, frame);
         true
     }
 

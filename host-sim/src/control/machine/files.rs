@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use hypercall::time::UNITS_PER_SECOND;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde_json::{Value, json};
@@ -12,10 +13,10 @@ use super::{ControlError, ErrorKind, Machine, device, done};
 use crate::control::request::{CopyFileRequest, VssRequest};
 use crate::ic::Pending;
 use crate::ic::file_copy::NewFile;
-use crate::ic::vss::FreezeRequest;
+use crate::ic::vss::{FreezeRequest, LONGEST};
 
-/// In 100 ns units.
-const SECOND: u64 = 10_000_000;
+/// Longest that a guest may be given to freeze, in seconds.
+const LONGEST_FREEZE: u64 = LONGEST / UNITS_PER_SECOND;
 
 impl Machine {
     pub(super) fn copy_file(&self, request: &CopyFileRequest) -> Result<Value, ControlError> {
@@ -55,10 +56,11 @@ impl Machine {
                 freeze_timeout,
             } => (lun, to, freeze_timeout),
         };
-        if seconds.is_some_and(|seconds| !(1..=900).contains(&seconds)) {
+        let seconds = seconds.map(u64::from);
+        if seconds.is_some_and(|seconds| !(1..=LONGEST_FREEZE).contains(&seconds)) {
             return Err(ControlError::new(
                 ErrorKind::Invalid,
-                "a guest has 1 to 900 seconds to freeze",
+                format!("a guest has 1 to {LONGEST_FREEZE} seconds to freeze"),
             ));
         }
         // A file that is there may be the only copy of something, the disk's own image even.
@@ -76,7 +78,7 @@ impl Machine {
             .map_err(|error| cannot("make", &partial, &error))?;
         let backup = || -> Result<(), ControlError> {
             let freeze = FreezeRequest {
-                timeout: seconds.map(|seconds| u64::from(seconds) * SECOND),
+                timeout: seconds.map(|seconds| seconds * UNITS_PER_SECOND),
                 ..FreezeRequest::default()
             };
             let begin = || self.host.disks.begin_snapshot(0, lun, target);
@@ -137,6 +139,21 @@ fn split_target(path: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_complete_file_gets_its_name_and_replaces_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup");
+        let partial = partial_path(&path);
+        assert_ne!(partial, path);
+        std::fs::write(&partial, b"new").unwrap();
+        rename_new(&partial, &path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        std::fs::write(&partial, b"newer").unwrap();
+        let error = rename_new(&partial, &path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
 
     #[test]
     fn targets_are_split() {

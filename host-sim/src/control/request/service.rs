@@ -139,7 +139,7 @@ pub enum VssRequest {
         #[arg(long)]
         to: PathBuf,
         /// Seconds that the guest has to freeze its file systems, 1 to 900; else 60
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=900))]
+        #[arg(long)]
         #[serde(default, skip_serializing_if = "Option::is_none")]
         freeze_timeout: Option<u16>,
     },
