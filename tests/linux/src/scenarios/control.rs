@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::context::Context;
-use crate::scenario::{Scenario, Trouble, ensure};
+use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
 
 /// Requests that nobody should make.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "control",
     about: "malformed, endless and abandoned requests get an error object or a closed connection; the guest notices nothing",
-    kernels: &["6.1"],
+    kernels: CLOUD,
     cpus: &[1, 2],
     limit: Duration::from_secs(40),
     run,
