@@ -2,9 +2,11 @@
 
 mod cli;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
+use host_sim::serial::Standard;
 use tracing_subscriber::EnvFilter;
 
 use cli::arguments::{Arguments, Command};
@@ -15,7 +17,7 @@ fn main() -> ExitCode {
         .with_env_filter(
             EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")),
         )
-        .with_writer(std::io::stderr)
+        .with_writer(|| Standard::Error)
         .init();
     let result = match Arguments::parse().command {
         Command::Run(options) => cli::run::run(&options),
@@ -25,11 +27,13 @@ fn main() -> ExitCode {
         Command::Check { image } => cli::check::run(&image),
         Command::Create(arguments) => cli::create::run(&arguments),
     };
-    match result {
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("host-sim: {error:#}");
+            let _ = Standard::Error.write_all(format!("host-sim: {error:#}\n").as_bytes());
             ExitCode::from(error.exit_code())
         }
-    }
+    };
+    Standard::drain();
+    code
 }

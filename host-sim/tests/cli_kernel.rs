@@ -4,9 +4,11 @@ mod cli_support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use cli_support::{host_sim, skip};
+use nix::fcntl::{FcntlArg, fcntl};
 use tempfile::TempDir;
 
 /// Prints `K`, then resets the machine by its reset register the first time and powers it off the second: the real-time
@@ -22,8 +24,14 @@ const CODE: &[u8] = &[
     0xF4, // off: mov dx, 0x604; ...
 ];
 
+/// Prints `K` for ever.
+const CHATTER: &[u8] = &[
+    0x66, 0xBA, 0xF8, 0x03, 0xB0, b'K', // mov dx, 0x3f8; mov al, 'K'
+    0xEE, 0xEB, 0xFD, // again: out dx, al; jmp again
+];
+
 /// A bzImage for 32 bits.
-fn kernel(folder: &Path) -> PathBuf {
+fn kernel(folder: &Path, code: &[u8]) -> PathBuf {
     let mut image = vec![0; 1024];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0x1F1, &[1]);
@@ -36,7 +44,7 @@ fn kernel(folder: &Path) -> PathBuf {
     put(0x238, &2047_u32.to_le_bytes());
     put(0x258, &0x20_0000_u64.to_le_bytes());
     put(0x260, &0x1000_u32.to_le_bytes());
-    image.extend_from_slice(CODE);
+    image.extend_from_slice(code);
     let path = folder.join("kernel");
     fs::write(&path, image).unwrap();
     path
@@ -72,7 +80,7 @@ fn bad_input_is_named() {
         fs::write(&path, bytes).unwrap();
         refused(&run(&path, &[]), &["cannot boot", "odd"]);
     }
-    let kernel = kernel(folder.path());
+    let kernel = kernel(folder.path(), CODE);
     for (arguments, word) in [
         (&["--serial1", "pty"][..], "serial1"),
         (&["--serial1", "file:/nonexistent/x"], "/nonexistent/x"),
@@ -105,7 +113,7 @@ fn bad_input_is_named() {
 #[test]
 fn a_kernel_resets_and_powers_off() {
     let folder = TempDir::new().unwrap();
-    let kernel = kernel(folder.path());
+    let kernel = kernel(folder.path(), CODE);
     let console = folder.path().join("console");
     let line = format!("file:{}", console.display());
     let probe = host_sim(&["probe"]);
@@ -139,4 +147,39 @@ fn a_kernel_resets_and_powers_off() {
     }
     let output = run(&kernel, &["--mem", "1M"]);
     refused(&output, &["memory"]);
+}
+
+#[test]
+fn a_console_that_nobody_reads_holds_up_no_end() {
+    let probe = host_sim(&["probe"]);
+    if !probe.status.success() {
+        return skip("console that nobody reads", "KVM cannot be used");
+    }
+    let folder = TempDir::new().unwrap();
+    let kernel = kernel(folder.path(), CHATTER);
+    // Both outputs go into one pipe, as with `2>&1 | less`.
+    let (unread, pipe) = nix::unistd::pipe().unwrap();
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut machine = Command::new(env!("CARGO_BIN_EXE_host-sim"))
+        .args(["run", "--mem", "16M", "--timeout", "1", "--kernel"])
+        .arg(kernel)
+        .stdin(Stdio::null())
+        .stdout(pipe.try_clone().unwrap())
+        .stderr(pipe)
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = machine.try_wait().unwrap() {
+            break status;
+        }
+        if begin.elapsed() > Duration::from_secs(60) {
+            machine.kill().unwrap();
+            machine.wait().unwrap();
+            panic!("the machine does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    drop(unread);
+    assert_eq!(status.code(), Some(1));
 }

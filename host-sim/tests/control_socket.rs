@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 
 use host_sim::control::{
     Client, ClientError, Control, ControlError, ControlServer, ErrorKind, ListenError, MAX_REQUEST,
@@ -13,8 +13,38 @@ use host_sim::control::{
 };
 use serde_json::{Value, json};
 
-/// Answers with the request, refuses `quit`, and waits in `reset` until the test comes too.
-struct Echo(Barrier);
+/// Answers with the request, refuses `quit`, waits in `reset` until the test comes too, and in `screenshot` until the
+/// gate is open.
+struct Echo(Barrier, Gate);
+
+/// Closed at first. Counts those who wait.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn wait(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, is_open)| !*is_open));
+    }
+
+    fn wait_for(&self, count: usize) {
+        let state = self.state.lock().unwrap();
+        drop(
+            self.changed
+                .wait_while(state, |(waiting, _)| *waiting < count),
+        );
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
 
 impl Control for Echo {
     fn execute(&self, request: Request) -> Result<Value, ControlError> {
@@ -22,6 +52,10 @@ impl Control for Echo {
             Request::Quit {} => Err(ControlError::new(ErrorKind::Refused, "never")),
             Request::Reset {} => {
                 self.0.wait();
+                Ok(Value::Null)
+            }
+            Request::Screenshot { .. } => {
+                self.1.wait();
                 Ok(Value::Null)
             }
             request => Ok(serde_json::to_value(request).unwrap()),
@@ -39,7 +73,7 @@ struct Machine {
 fn machine() -> Machine {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control.sock");
-    let echo = Arc::new(Echo(Barrier::new(2)));
+    let echo = Arc::new(Echo(Barrier::new(2), Gate::default()));
     let server = ControlServer::start(&path, Arc::clone(&echo) as Arc<dyn Control>).unwrap();
     Machine {
         server: Some(server),
@@ -174,6 +208,34 @@ fn connections_are_limited_and_come_free_again() {
         answer
     });
     assert!(again.is_some());
+}
+
+#[test]
+fn those_who_wait_for_the_guest_leave_room_for_those_who_stop_it() {
+    let machine = machine();
+    let request = Request::Screenshot { path: "p".into() };
+    let waiting: Vec<_> = (0..12)
+        .map(|_| {
+            let mut client = Client::connect(&machine.path).unwrap();
+            let request = request.clone();
+            std::thread::spawn(move || client.call(&request).unwrap())
+        })
+        .collect();
+    machine.echo.1.wait_for(12);
+    let mut client = Client::connect(&machine.path).unwrap();
+    let Err(ClientError::Refused(error)) = client.call(&request) else {
+        panic!("a thirteenth waits");
+    };
+    assert_eq!(error.kind, ErrorKind::Busy);
+    let Err(ClientError::Refused(error)) = client.call(&Request::Quit {}) else {
+        panic!("this machine never quits");
+    };
+    assert_eq!(error.kind, ErrorKind::Refused);
+    machine.echo.1.open();
+    for client in waiting {
+        assert_eq!(client.join().unwrap(), Value::Null);
+    }
+    assert_eq!(client.call(&request).unwrap(), Value::Null);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use host_sim::hv::{CrashMessage, CrashReport};
+use host_sim::serial::Standard;
 
 /// Reports that are shown; a guest that is reset at each crash has a few.
 const MOST_REPORTS: u32 = 16;
@@ -19,7 +20,10 @@ pub(super) struct CrashPrinter {
 impl CrashPrinter {
     /// Prints a report on standard error.
     pub(super) fn print(&self, report: &CrashReport) {
-        self.print_to(&mut std::io::stderr().lock(), report);
+        // In one piece: others write there, too.
+        let mut text = Vec::new();
+        self.print_to(&mut text, report);
+        let _ = Standard::Error.write_all(&text);
     }
 
     fn print_to(&self, out: &mut impl Write, report: &CrashReport) {

@@ -117,15 +117,15 @@ pub(super) fn conclude(mut report: Report, ending: &Ending, json: bool) -> Resul
     let is_good = report.failures.is_empty();
     if json {
         let text = serde_json::to_string_pretty(&report).map_err(Error::failed)?;
-        say!("{text}");
+        announce!("{text}");
     } else {
-        say!("{}", report.to_text().trim_end());
+        announce!("{}", report.to_text().trim_end());
         for failure in &report.failures {
-            say!("failure            {failure}");
+            announce!("failure            {failure}");
         }
         if is_good {
             let hash = report.agreed_sha256().unwrap_or("-");
-            say!("demo: ok backend={} sha256={hash}", report.backend.name);
+            announce!("demo: ok backend={} sha256={hash}", report.backend.name);
         }
     }
     if is_good {

@@ -144,16 +144,16 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
             }
             // The processor's registers are those of a reset by now.
             End::Itself(Outcome::Failed { vp, failure, .. }) => {
-                say!("host-sim: virtual processor {vp} {failure}; the guest boots again");
+                announce!("host-sim: virtual processor {vp} {failure}; the guest boots again");
             }
-            End::Itself(outcome) => say!("host-sim: {outcome}; it boots again"),
+            End::Itself(outcome) => announce!("host-sim: {outcome}; it boots again"),
             End::Reset => {
                 running.stop();
-                say!("host-sim: the guest was reset; it boots again");
+                announce!("host-sim: the guest was reset; it boots again");
             }
             End::Quit => {
                 running.stop();
-                say!("host-sim: stopped by order");
+                announce!("host-sim: stopped by order");
                 break Ok(());
             }
             End::OutOfTime => {
@@ -340,7 +340,7 @@ fn serve(
         pointing: mouse.map(|mouse| Arc::new(mouse) as Arc<dyn Pointing>),
     };
     let server = RfbServer::start(&rfb, console).map_err(Error::failed)?;
-    say!("host-sim: the screen is at {}", server.address());
+    announce!("host-sim: the screen is at {}", server.address());
     Ok((control, Some(server)))
 }
 
@@ -375,7 +375,7 @@ fn reset(running: Running, host: Option<&Host>) -> Result<Partition, Error> {
 }
 
 fn conclude(outcome: &Outcome) -> Result<(), Error> {
-    say!("host-sim: {outcome}");
+    announce!("host-sim: {outcome}");
     match outcome {
         Outcome::PoweredOff { status: 0 } | Outcome::ResetRequested { .. } => Ok(()),
         Outcome::Failed {

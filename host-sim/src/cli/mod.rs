@@ -1,11 +1,21 @@
 //! The command-line program.
 
-/// Prints a line on standard output. That nobody reads it is no failure, least of all the guest's, whose processors
-/// print too: `println!` would panic.
+/// Prints a line on standard output, for commands that have nothing else to do. That nobody reads it is no failure:
+/// `println!` would panic.
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
+/// Prints a line on standard output while a guest runs, whose processors print there, too: nobody waits for a reader
+/// that does not read.
+macro_rules! announce {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let line = format!("{}\n", format_args!($($text)*));
+        let _ = host_sim::serial::Standard::Output.write_all(line.as_bytes());
     }};
 }
 

@@ -9,6 +9,7 @@ use host_sim::boot::elf::{self, Program};
 use host_sim::host::{Host, Traffic};
 use host_sim::hv::Hv;
 use host_sim::ic::shutdown::Order;
+use host_sim::serial::Standard;
 use ic_services::shutdown::Action;
 
 use super::Error;
@@ -99,7 +100,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
             let show = !options.demo && !options.json;
             Box::new(move |line| {
                 if show {
-                    say!("report: {line}");
+                    announce!("report: {line}");
                 }
                 take_note(&mut lock(&notes), counters.get(), line);
             })
@@ -128,7 +129,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
         .map(|fault| format!("a channel broke: {fault}"));
 
     if !options.demo {
-        say!("host-sim: {}", ending.text);
+        announce!("host-sim: {}", ending.text);
         return if ending.is_clean {
             Ok(())
         } else {
@@ -158,10 +159,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Error> {
 fn console(json: bool) -> Box<dyn Fn(&str) + Send + Sync> {
     if json {
         Box::new(|line| {
-            let _ = writeln!(std::io::stderr(), "guest: {line}");
+            let _ = Standard::Error.write_all(format!("guest: {line}\n").as_bytes());
         })
     } else {
-        Box::new(|line| say!("guest: {line}"))
+        Box::new(|line| announce!("guest: {line}"))
     }
 }
 

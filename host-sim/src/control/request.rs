@@ -63,6 +63,21 @@ pub enum Request {
     Quit {},
 }
 
+impl Request {
+    /// Whether the host may have to wait before it can answer: for the guest, or for a disk's bytes.
+    pub(super) fn may_wait(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status {}
+                | Self::Heartbeat {}
+                | Self::Inspect {}
+                | Self::PowerButton {}
+                | Self::Reset {}
+                | Self::Quit {}
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

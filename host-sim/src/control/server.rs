@@ -26,6 +26,9 @@ use super::wire::{Line, MAX_REQUEST, Response, read_line, write_line};
 
 /// Connections served at once; more are closed at once.
 const MOST_CONNECTIONS: usize = 16;
+/// Requests under way that may wait; more are refused. There are always connections left to stop a machine by that does
+/// not answer.
+const MOST_WAITING: usize = 12;
 
 /// What carries requests out. Called from several threads at once.
 pub trait Control: Send + Sync {
@@ -59,8 +62,44 @@ struct Shared {
     control: Arc<dyn Control>,
     stop: AtomicBool,
     connections: AtomicUsize,
-    /// Those that are open, for an end that waits for nobody.
+    /// Requests under way that may wait.
+    waiting: AtomicUsize,
+    /// Connections that are open, for an end that waits for nobody.
     streams: Mutex<Vec<(usize, UnixStream)>>,
+}
+
+impl Shared {
+    fn execute(&self, request: Request) -> Result<Value, ControlError> {
+        if !request.may_wait() {
+            return self.control.execute(request);
+        }
+        let waiting = Waiting::new(&self.waiting);
+        if waiting.before >= MOST_WAITING {
+            let reason = format!("{MOST_WAITING} requests are under way already");
+            return Err(ControlError::new(ErrorKind::Busy, reason));
+        }
+        self.control.execute(request)
+    }
+}
+
+/// A request that may wait, as long as it lives.
+struct Waiting<'a> {
+    count: &'a AtomicUsize,
+    /// How many others there were.
+    before: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        let before = count.fetch_add(1, Ordering::AcqRel);
+        Self { count, before }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A control socket that is served until this is dropped; the socket's file is then removed.
@@ -87,6 +126,7 @@ impl ControlServer {
             control,
             stop: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             streams: Mutex::default(),
         });
         let thread = {
@@ -227,7 +267,7 @@ fn serve(stream: UnixStream, shared: &Shared) -> io::Result<()> {
         };
         let response = match read_line(&mut reader, MAX_REQUEST)? {
             Line::End => return Ok(()),
-            Line::Good(Named(request)) => shared.control.execute(request).into(),
+            Line::Good(Named(request)) => shared.execute(request).into(),
             Line::Bad(reason) => malformed(reason),
             Line::TooLong => {
                 let reason = format!("it is longer than {MAX_REQUEST} bytes");

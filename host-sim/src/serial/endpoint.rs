@@ -10,7 +10,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::socket::SerialSocket;
-use super::{Output, SerialPort};
+use super::{Output, QueuedOutput, SerialPort, Standard};
 
 /// The other end of a serial line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,13 +91,20 @@ impl Endpoint {
     pub fn open(&self) -> Result<Opened, EndpointError> {
         let (output, source): (Output, _) = match self {
             Self::Nothing => (Box::new(io::sink()), Source::Nothing),
-            Self::Stdio => (Box::new(FlushedStdout), Source::Stdin),
+            Self::Stdio => (Box::new(Standard::Output), Source::Stdin),
             Self::File(path) => {
                 let file = File::create(path).map_err(|source| EndpointError::File {
                     path: path.clone(),
                     source,
                 })?;
-                (Box::new(file), Source::Nothing)
+                let is_regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
+                let output: Output = if is_regular {
+                    Box::new(file)
+                } else {
+                    // A pipe or a terminal: whoever should read it may not.
+                    Box::new(QueuedOutput::to(file).map_err(EndpointError::Thread)?)
+                };
+                (output, Source::Nothing)
             }
             Self::Unix(path) => {
                 let socket =
@@ -163,22 +170,6 @@ fn feed_stdin(port: &SerialPort) {
                 return;
             }
         }
-    }
-}
-
-/// Standard output without a line's delay: a prompt is shown at once.
-struct FlushedStdout;
-
-impl io::Write for FlushedStdout {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stdout = io::stdout().lock();
-        let count = stdout.write(bytes)?;
-        stdout.flush()?;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
     }
 }
 
