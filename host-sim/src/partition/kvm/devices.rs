@@ -10,7 +10,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::pc::Pc;
 use super::vm::CurrentVm;
 use super::{ExitReason, KvmError, pc};
-use crate::boot::acpi::hardware::{SCI, SERIAL, SERIAL_LINES};
+use crate::boot::acpi::hardware::{REAL_TIME_CLOCK_LINE, SCI, SERIAL, SERIAL_LINES};
 use crate::serial::{Output, PORT_COUNT, SerialPort};
 
 /// What a read from nowhere gives.
@@ -77,7 +77,10 @@ impl Devices {
 
     /// Adds the rest of a PC.
     pub(super) fn with_pc(mut self, vm: Arc<CurrentVm>) -> Self {
-        self.pc = Some(Pc::new(Box::new(SystemControlLine(vm))));
+        self.pc = Some(Pc::new(
+            Box::new(MachineLine(Arc::clone(&vm), SCI)),
+            Box::new(MachineLine(vm, REAL_TIME_CLOCK_LINE)),
+        ));
         self
     }
 
@@ -174,13 +177,14 @@ impl Devices {
     }
 }
 
-/// The line of the system control interrupt, at the machine's I/O APIC.
-struct SystemControlLine(Arc<CurrentVm>);
+/// An interrupt line at the I/O APIC of the machine that is current.
+struct MachineLine(Arc<CurrentVm>, u8);
 
-impl pc::Line for SystemControlLine {
+impl pc::Line for MachineLine {
     fn set(&self, raised: bool) {
-        if let Err(error) = self.0.get().set_irq_line(SCI.into(), raised) {
-            tracing::warn!(%error, raised, "the system control interrupt's line cannot be set");
+        let Self(vm, line) = self;
+        if let Err(error) = vm.get().set_irq_line(u32::from(*line), raised) {
+            tracing::warn!(%error, line, raised, "an interrupt line cannot be set");
         }
     }
 }

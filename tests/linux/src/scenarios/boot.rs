@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::context::Context;
+use crate::guest::Guest;
 use crate::scenario::{CLOUD, Scenario, Trouble, ensure};
 
 /// The kernels that other scenarios do not use: those of the general flavour, and a 32-bit one.
@@ -11,7 +12,7 @@ const OTHERS: &[&str] = &["6.1-generic", "6.12-generic", "6.1-i386"];
 /// Boot to a shell.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "boot",
-    about: "Hyper-V detected, time from the reference TSC page, VMBus 5.3, a clean kernel log",
+    about: "Hyper-V detected, time from the reference TSC page, an alarm of the clock, VMBus 5.3, a clean kernel log",
     kernels: CLOUD,
     cpus: &[1, 2],
     limit: Duration::from_secs(30),
@@ -67,6 +68,7 @@ fn run_plain(context: &mut Context) -> Result<(), Trouble> {
         time.parse().is_ok_and(|time: u64| time.abs_diff(now) < 60),
         || format!("the guest's clock says {time}, the host's {now}"),
     )?;
+    alarm(&mut guest)?;
     let console = guest.console();
     ensure(
         console.contains("Run /init") && !console.contains("Hypervisor detected"),
@@ -77,6 +79,24 @@ fn run_plain(context: &mut Context) -> Result<(), Trouble> {
     guest.sh("(sleep 1; poweroff -f) > /dev/null 2>&1 &")?;
     let status = guest.wait_for_end()?;
     ensure(status.success(), || format!("host-sim ended with {status}"))
+}
+
+/// The real-time clock's alarm interrupts.
+fn alarm(guest: &mut Guest) -> Result<(), Trouble> {
+    let clock = "/sys/class/rtc/rtc0";
+    let name = guest.sh(&format!("cat {clock}/name"))?;
+    ensure(name.starts_with("rtc_cmos"), || {
+        format!("the guest's clock is {name}")
+    })?;
+    let count = "awk '/rtc0$/ { for (n = 2; n <= NF; n++) if ($n ~ /^[0-9]+$/) sum += $n } END { print sum + 0 }' /proc/interrupts";
+    let before = guest.sh(count)?;
+    guest.sh(&format!("echo +2 > {clock}/wakealarm"))?;
+    // The file is empty when the alarm is over.
+    guest
+        .wait_until(&format!(
+            "[ -z \"$(cat {clock}/wakealarm)\" ] && [ $({count}) -gt {before} ]"
+        ))
+        .map_err(|trouble| trouble.during("the clock's alarm"))
 }
 
 fn run(context: &mut Context) -> Result<(), Trouble> {
@@ -105,6 +125,7 @@ fn run(context: &mut Context) -> Result<(), Trouble> {
     ensure(devices != "0", || {
         "no device is on the guest's VMBus".to_owned()
     })?;
+    alarm(&mut guest)?;
     context.note(format!(
         "{devices} devices on the bus; the shell answered {uptime} s after the kernel's start"
     ));

@@ -2,6 +2,8 @@
 //! and the ways to reset it. Everything else that software may look for is not there.
 
 mod calendar;
+mod clock_registers;
+mod line;
 mod power;
 mod real_time_clock;
 
@@ -15,7 +17,7 @@ use crate::boot::acpi::hardware::{
     PM_TIMER, PM_TIMER_BYTES, PM1_EVENT, REAL_TIME_CLOCK, RESET, RESET_VALUE,
 };
 
-pub(super) use power::Line;
+pub(super) use line::Line;
 
 /// Command port of the keyboard controller, which is not there but for this command: pulse the reset line.
 const KEYBOARD_COMMAND: u16 = 0x64;
@@ -35,16 +37,17 @@ pub(super) struct Pc {
 }
 
 impl Pc {
-    /// Devices that raise power management's interrupt on `line`.
-    pub(super) fn new(line: Box<dyn Line>) -> Self {
+    /// Devices with the interrupt lines of power management and of the real-time clock.
+    pub(super) fn new(power: Box<dyn Line>, clock: Box<dyn Line>) -> Self {
         Self {
-            clock: RealTimeClock::new(),
-            power: Power::new(line),
+            clock: RealTimeClock::new(clock),
+            power: Power::new(power),
         }
     }
 
-    /// The machine was reset. The real-time clock goes on.
+    /// The machine was reset. The real-time clock's time goes on.
     pub(super) fn reset(&self) {
+        self.clock.reset();
         self.power.reset();
     }
 
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn each_way_to_reset_does() {
-        let pc = Pc::new(Box::new(NoLine));
+        let pc = Pc::new(Box::new(NoLine), Box::new(NoLine));
         let reset = Some(ControlFlow::Break(End::Reset));
         assert_eq!(pc.write(RESET, &[RESET_VALUE]), reset);
         assert_eq!(pc.write(RESET, &[6]), reset);
@@ -113,7 +116,7 @@ mod tests {
 
     #[test]
     fn only_what_is_there_answers() {
-        let pc = Pc::new(Box::new(NoLine));
+        let pc = Pc::new(Box::new(NoLine), Box::new(NoLine));
         let mut data = [0];
         for port in [0x70, 0x71, 0x600, 0x604, 0x60B] {
             assert!(pc.read(port, &mut data), "{port:#x}");

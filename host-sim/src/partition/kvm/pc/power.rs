@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::End;
+use super::{End, Line};
 use crate::boot::acpi::hardware::{
     PM_TIMER, PM1_CONTROL, PM1_CONTROL_BYTES, PM1_EVENT, PM1_EVENT_BYTES, SLEEP_TYPE_OFF,
 };
@@ -22,12 +22,6 @@ const NANOSECONDS: u128 = 1_000_000_000;
 
 const EVENT_END: u16 = PM1_EVENT + PM1_EVENT_BYTES as u16;
 const CONTROL_END: u16 = PM1_CONTROL + PM1_CONTROL_BYTES as u16;
-
-/// A level-triggered interrupt line.
-pub(in super::super) trait Line: Send + Sync {
-    /// Raises or lowers it.
-    fn set(&self, raised: bool);
-}
 
 #[derive(Clone, Copy, Default)]
 struct Registers {

@@ -1,215 +1,152 @@
-//! The PC's real-time clock and its battery-backed memory: a date to start from. It has no alarm and no interrupt.
+//! The PC's real-time clock and its battery-backed memory. A thread, started for the first guest that wants
+//! interrupts, waits for the next.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::calendar::Moment;
-use crate::boot::acpi::hardware::CENTURY_INDEX;
+use super::Line;
+use super::clock_registers::{Nanoseconds, Registers};
 
-const SECONDS: u8 = 0x00;
-const MINUTES: u8 = 0x02;
-const HOURS: u8 = 0x04;
-const DAY_OF_WEEK: u8 = 0x06;
-const DAY: u8 = 0x07;
-const MONTH: u8 = 0x08;
-const YEAR: u8 = 0x09;
-const STATUS_A: u8 = 0x0A;
-const STATUS_B: u8 = 0x0B;
-const STATUS_C: u8 = 0x0C;
-const STATUS_D: u8 = 0x0D;
+/// The host's clock may be set while somebody waits for it: longest until it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// The time base runs at the usual rate; no update is in progress, ever.
-const STATUS_A_RUNNING: u8 = 0x26;
-const STATUS_B_24_HOURS: u8 = 1 << 1;
-const STATUS_B_BINARY: u8 = 1 << 2;
-const STATUS_B_SET: u8 = 1 << 7;
-const STATUS_D_VALID: u8 = 1 << 7;
-const PM: u8 = 0x80;
-
-const INDEX_MASK: u8 = 0x7F;
-const BYTES: usize = 128;
-
-struct State {
-    index: u8,
-    memory: [u8; BYTES],
-    /// What the guest has set the clock to, less the host's time.
-    offset: i64,
-}
-
-/// The clock. Its time is the host's until the guest sets it.
-pub(super) struct RealTimeClock {
-    state: Mutex<State>,
-    host_seconds: fn() -> i64,
-}
-
-fn host_seconds() -> i64 {
+fn host_time() -> Nanoseconds {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        Ok(since) => since.as_nanos().try_into().unwrap_or(Nanoseconds::MAX),
         Err(_) => 0,
     }
 }
 
-impl RealTimeClock {
-    pub(super) fn new() -> Self {
-        Self::with_source(host_seconds)
-    }
+struct State {
+    registers: Registers,
+    /// As the line is.
+    is_raised: bool,
+    /// What the thread waits for; none if for nothing in particular.
+    awaited: Option<Nanoseconds>,
+    thread: Option<JoinHandle<()>>,
+    is_over: bool,
+}
 
-    fn with_source(host_seconds: fn() -> i64) -> Self {
-        let mut memory = [0; BYTES];
-        memory[usize::from(STATUS_B)] = STATUS_B_24_HOURS;
-        Self {
-            state: Mutex::new(State {
-                index: 0,
-                memory,
-                offset: 0,
-            }),
-            host_seconds,
-        }
-    }
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    line: Box<dyn Line>,
+}
 
-    /// The guest reads the index (offset 0) or data (1) port.
-    pub(super) fn read(&self, offset: u16) -> u8 {
-        let state = self.lock();
-        if offset == 0 {
-            // Cannot be read.
-            return 0xFF;
-        }
-        match state.index {
-            STATUS_A => STATUS_A_RUNNING,
-            STATUS_C => 0,
-            STATUS_D => STATUS_D_VALID,
-            index if is_time(index) && !state.is_set_by_guest() => {
-                let now = (self.host_seconds)().saturating_add(state.offset);
-                state.time_register(index, Moment::from_unix(now))
-            }
-            index => state.memory[usize::from(index)],
-        }
-    }
-
-    /// The guest writes the index (offset 0) or data (1) port.
-    pub(super) fn write(&self, offset: u16, value: u8) {
-        let mut state = self.lock();
-        if offset == 0 {
-            state.index = value & INDEX_MASK;
-            return;
-        }
-        let now = (self.host_seconds)();
-        match state.index {
-            STATUS_A | STATUS_C | STATUS_D => {}
-            STATUS_B => state.write_status_b(value, now),
-            index if is_time(index) && !state.is_set_by_guest() => {
-                // Time runs on: the register is changed in the time that it is.
-                state.load_time(now);
-                state.memory[usize::from(index)] = value;
-                state.store_time(now);
-            }
-            index => state.memory[usize::from(index)] = value,
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Makes the line what the registers say. Under their lock, so that it ends up so.
+    fn update_line(&self, state: &mut State) {
+        let raised = state.registers.interrupts();
+        if raised != state.is_raised {
+            state.is_raised = raised;
+            self.line.set(raised);
+        }
+    }
+
+    /// The thread.
+    fn serve(&self) {
+        let mut state = self.lock();
+        while !state.is_over {
+            let now = host_time();
+            state.registers.advance(now);
+            self.update_line(&mut state);
+            state.awaited = state.registers.next_interrupt();
+            let wait = state.awaited.map_or(LOOK_AGAIN, |at| {
+                let nanoseconds = at.saturating_sub(now).try_into().unwrap_or(0);
+                LOOK_AGAIN.min(Duration::from_nanos(nanoseconds))
+            });
+            state = if state.awaited.is_none() {
+                self.changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner)
+            } else {
+                self.changed
+                    .wait_timeout(state, wait)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            };
+        }
+    }
 }
 
-fn is_time(index: u8) -> bool {
-    matches!(
-        index,
-        SECONDS | MINUTES | HOURS | DAY_OF_WEEK | DAY | MONTH | YEAR | CENTURY_INDEX
-    )
-}
+/// The clock. Its time is the host's until the guest sets it.
+pub(super) struct RealTimeClock(Arc<Shared>);
 
-const TIME_REGISTERS: [u8; 8] = [
-    SECONDS,
-    MINUTES,
-    HOURS,
-    DAY_OF_WEEK,
-    DAY,
-    MONTH,
-    YEAR,
-    CENTURY_INDEX,
-];
-
-impl State {
-    fn status_b(&self) -> u8 {
-        self.memory[usize::from(STATUS_B)]
+impl RealTimeClock {
+    /// A clock that raises its interrupt on `line`.
+    pub(super) fn new(line: Box<dyn Line>) -> Self {
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                registers: Registers::new(host_time()),
+                is_raised: false,
+                awaited: None,
+                thread: None,
+                is_over: false,
+            }),
+            changed: Condvar::new(),
+            line,
+        }))
     }
 
-    /// Whether the guest is setting the clock, which stands still meanwhile.
-    fn is_set_by_guest(&self) -> bool {
-        self.status_b() & STATUS_B_SET != 0
+    /// The machine was reset: the time goes on, nothing interrupts.
+    pub(super) fn reset(&self) {
+        self.change(Registers::reset);
     }
 
-    fn write_status_b(&mut self, value: u8, now: i64) {
-        let was_set = self.is_set_by_guest();
-        let is_set = value & STATUS_B_SET != 0;
-        if is_set && !was_set {
-            self.load_time(now);
-        }
-        // The format that the registers are in when the guest has set them.
-        self.memory[usize::from(STATUS_B)] = value;
-        if was_set && !is_set {
-            self.store_time(now);
-        }
+    /// The guest reads the index (port 0) or data (1) port.
+    pub(super) fn read(&self, port: u16) -> u8 {
+        self.change(|registers| registers.read(port, host_time()))
     }
 
-    fn load_time(&mut self, now: i64) {
-        let moment = Moment::from_unix(now.saturating_add(self.offset));
-        for index in TIME_REGISTERS {
-            self.memory[usize::from(index)] = self.time_register(index, moment);
-        }
+    /// The guest writes the index (port 0) or data (1) port.
+    pub(super) fn write(&self, port: u16, value: u8) {
+        self.change(|registers| registers.write(port, value, host_time()));
     }
 
-    fn store_time(&mut self, now: i64) {
-        let value = |index: u8| self.decode(self.memory[usize::from(index)]);
-        let hour = self.memory[usize::from(HOURS)];
-        let hour = if self.status_b() & STATUS_B_24_HOURS != 0 {
-            self.decode(hour)
-        } else {
-            self.decode(hour & !PM) % 12 + if hour & PM != 0 { 12 } else { 0 }
-        };
-        let moment = Moment {
-            year: i64::from(value(CENTURY_INDEX)) * 100 + i64::from(value(YEAR)),
-            month: value(MONTH),
-            day: value(DAY),
-            hour,
-            minute: value(MINUTES),
-            second: value(SECONDS),
-        };
-        self.offset = moment.to_unix().saturating_sub(now);
-    }
-
-    fn time_register(&self, index: u8, moment: Moment) -> u8 {
-        let year = moment.year.rem_euclid(10_000);
-        match index {
-            SECONDS => self.encode(moment.second),
-            MINUTES => self.encode(moment.minute),
-            HOURS if self.status_b() & STATUS_B_24_HOURS != 0 => self.encode(moment.hour),
-            HOURS => {
-                let hour = self.encode((moment.hour + 11) % 12 + 1);
-                hour | if moment.hour >= 12 { PM } else { 0 }
+    fn change<T>(&self, change: impl FnOnce(&mut Registers) -> T) -> T {
+        let shared = &self.0;
+        let mut state = shared.lock();
+        let result = change(&mut state.registers);
+        shared.update_line(&mut state);
+        let next = state.registers.next_interrupt();
+        if next.is_some() && next != state.awaited {
+            if state.thread.is_none() {
+                state.thread = self.start();
             }
-            DAY_OF_WEEK => moment.day_of_week(),
-            DAY => self.encode(moment.day),
-            MONTH => self.encode(moment.month),
-            YEAR => self.encode((year % 100) as u8),
-            _ => self.encode((year / 100) as u8),
+            shared.changed.notify_one();
         }
+        result
     }
 
-    fn encode(&self, value: u8) -> u8 {
-        if self.status_b() & STATUS_B_BINARY != 0 {
-            value
-        } else {
-            ((value / 10) << 4) | (value % 10)
+    fn start(&self) -> Option<JoinHandle<()>> {
+        let shared = Arc::clone(&self.0);
+        let thread = std::thread::Builder::new().name("real-time-clock".to_owned());
+        match thread.spawn(move || shared.serve()) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                tracing::warn!(%error, "the real-time clock cannot interrupt");
+                None
+            }
         }
     }
+}
 
-    fn decode(&self, value: u8) -> u8 {
-        if self.status_b() & STATUS_B_BINARY != 0 {
-            value
-        } else {
-            (value >> 4).saturating_mul(10).saturating_add(value & 0xF)
+impl Drop for RealTimeClock {
+    fn drop(&mut self) {
+        let thread = {
+            let mut state = self.0.lock();
+            state.is_over = true;
+            state.thread.take()
+        };
+        self.0.changed.notify_one();
+        if let Some(thread) = thread {
+            // It cannot panic: the registers take any time.
+            let _ = thread.join();
         }
     }
 }
@@ -217,16 +154,19 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
-    /// 2026-11-28 17:05:09, a Saturday.
-    fn fixed() -> i64 {
-        1_795_885_509
+    struct Told(Sender<bool>);
+
+    impl Line for Told {
+        fn set(&self, raised: bool) {
+            let _ = self.0.send(raised);
+        }
     }
 
-    fn get(clock: &RealTimeClock, index: u8) -> u8 {
-        clock.write(0, index);
-        clock.read(1)
+    fn clock() -> (RealTimeClock, Receiver<bool>) {
+        let (sender, receiver) = channel();
+        (RealTimeClock::new(Box::new(Told(sender))), receiver)
     }
 
     fn set(clock: &RealTimeClock, index: u8, value: u8) {
@@ -234,66 +174,37 @@ mod tests {
         clock.write(1, value);
     }
 
-    fn time(clock: &RealTimeClock) -> [u8; 8] {
-        TIME_REGISTERS.map(|index| get(clock, index))
+    fn get(clock: &RealTimeClock, index: u8) -> u8 {
+        clock.write(0, index);
+        clock.read(1)
     }
 
     #[test]
-    fn the_hosts_time_is_read_in_every_format() {
-        let clock = RealTimeClock::with_source(fixed);
-        let bcd = [0x09, 0x05, 0x17, 7, 0x28, 0x11, 0x26, 0x20];
-        assert_eq!(time(&clock), bcd);
-        set(&clock, STATUS_B, STATUS_B_24_HOURS | STATUS_B_BINARY);
-        assert_eq!(time(&clock), [9, 5, 17, 7, 28, 11, 26, 20]);
-        set(&clock, STATUS_B, 0);
-        assert_eq!(get(&clock, HOURS), 0x05 | PM);
-        assert_eq!(get(&clock, STATUS_A) & 0x80, 0, "no update in progress");
-        assert_eq!(get(&clock, STATUS_D), 0x80);
+    fn no_thread_waits_for_what_nobody_wants() {
+        let (clock, _) = clock();
+        set(&clock, 0x0B, 0x02);
+        assert!(clock.0.lock().thread.is_none());
     }
 
     #[test]
-    fn a_guest_sets_the_time() {
-        let clock = RealTimeClock::with_source(fixed);
-        set(&clock, STATUS_B, STATUS_B_SET | STATUS_B_24_HOURS);
-        for (index, value) in [
-            (YEAR, 0x00),
-            (MONTH, 0x02),
-            (DAY, 0x29),
-            (HOURS, 0x23),
-            (MINUTES, 0x59),
-            (SECONDS, 0x58),
-        ] {
-            set(&clock, index, value);
+    fn interrupts_come_and_go_with_reading_their_reason() {
+        let (clock, line) = clock();
+        let patience = Duration::from_secs(60);
+        // 128 Hz.
+        set(&clock, 0x0A, 0x29);
+        set(&clock, 0x0B, 0x42);
+        for _ in 0..3 {
+            assert_eq!(line.recv_timeout(patience), Ok(true));
+            assert_eq!(get(&clock, 0x0C) & 0xC0, 0xC0);
+            assert_eq!(line.recv_timeout(patience), Ok(false));
         }
-        set(&clock, STATUS_B, STATUS_B_24_HOURS);
-        assert_eq!(time(&clock), [0x58, 0x59, 0x23, 3, 0x29, 0x02, 0x00, 0x20]);
-        set(&clock, HOURS, 0x01);
-        assert_eq!(get(&clock, HOURS), 0x01);
-    }
-
-    #[test]
-    fn other_bytes_are_memory() {
-        let clock = RealTimeClock::new();
-        set(&clock, 0x40, 0xA5);
-        assert_eq!(
-            get(&clock, 0xC0),
-            0xA5,
-            "the top bit of the index masks NMI"
-        );
-        assert_eq!(clock.read(0), 0xFF);
-    }
-
-    proptest! {
-        #[test]
-        fn any_accesses_are_survived(accesses in prop::collection::vec((any::<bool>(), 0..2_u16, any::<u8>()), 0..64)) {
-            let clock = RealTimeClock::with_source(fixed);
-            for (write, offset, value) in accesses {
-                if write {
-                    clock.write(offset, value);
-                } else {
-                    clock.read(offset);
-                }
-            }
+        set(&clock, 0x0B, 0x12);
+        // It may have interrupted once more before.
+        while get(&clock, 0x0C) & 0x90 != 0x90 {
+            line.recv_timeout(patience).unwrap();
         }
+        clock.reset();
+        drop(clock);
+        assert!(!line.try_iter().last().unwrap_or(false));
     }
 }
