@@ -22,6 +22,7 @@ mod elf;
 mod images;
 mod kernels;
 mod modules;
+mod monitor;
 mod place;
 mod qemu;
 mod rounds;

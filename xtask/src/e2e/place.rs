@@ -11,6 +11,7 @@ use super::carried::Carried;
 use super::cpio::{self, Tree};
 use super::images;
 use super::kernels::{Kernel, Store};
+use super::monitor;
 use super::qemu::{OuterFiles, Qemu};
 use super::snapshot;
 use crate::run::{self, Error, cargo, check, say};
@@ -24,6 +25,10 @@ const LOG_DISK: &str = "log-disk";
 
 /// Where the outer machine has what it has read.
 pub(super) const PAYLOAD_FOLDER: &str = "/payload";
+
+/// When a run in an emulator had to be given up: what it told of its processors, and what its machine printed.
+const EMULATOR_LOG: &str = "emulator.processors";
+const OUTER_CONSOLE: &str = "emulator.console";
 
 /// What the outer machine can give back.
 const LOG_DISK_BYTES: u64 = 64 << 20;
@@ -254,8 +259,15 @@ impl Place<'_> {
         if restored {
             snapshot::restore(&mut command, &nested.state)?;
         }
+        let socket = monitor::listen(&mut command, self.folder);
         let mut running = Running::start(&mut command, &self.runner_log())?;
         let attempt = attempt::follow(&mut running, restored, tell);
+        if let (Some(_), Some(job)) = (&attempt.stopped, &attempt.interrupted) {
+            let folder = self.logs().join(job.to_string());
+            std::fs::create_dir_all(&folder)?;
+            std::fs::write(folder.join(EMULATOR_LOG), monitor::processors(&socket))?;
+            std::fs::copy(self.runner_log(), folder.join(OUTER_CONSOLE))?;
+        }
         drop(running);
         let logs = std::fs::read(&log_disk)?;
         std::fs::remove_file(&log_disk)?;

@@ -3,16 +3,15 @@
 //! A state belongs to one build of QEMU, one command line, one kernel and one initial file system: its name holds the
 //! hash of them all. Nothing of the disks is in it, since the machine looks at them only afterwards.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::attempt::{READY, Running};
+use super::monitor::{self, Monitor};
 use crate::run::{Error, say};
 
 /// The machine's start, on a busy machine.
@@ -55,11 +54,7 @@ pub(crate) fn place(cache: &Path, depends_on: &[&[u8]]) -> Result<PathBuf, Error
 /// The machine does not become ready, or QEMU cannot save it.
 pub(crate) fn take(command: &mut Command, state: &Path, folder: &Path) -> Result<(), Error> {
     say("starting the outer machine and keeping its state for later runs");
-    let socket = folder.join("qmp");
-    let _ = std::fs::remove_file(&socket);
-    command
-        .arg("-qmp")
-        .arg(option("unix:", &socket, ",server=on,wait=off"));
+    let socket = monitor::listen(command, folder);
     let running = Running::start(command, &folder.join("snapshot.log"))?;
     let deadline = Instant::now() + START_LIMIT;
     loop {
@@ -105,7 +100,6 @@ fn quoted(path: &Path) -> Result<String, Error> {
 
 fn save(socket: &Path, state: &Path) -> Result<(), Error> {
     let mut monitor = Monitor::connect(socket)?;
-    monitor.ask(&json!({ "execute": "qmp_capabilities" }))?;
     let to = format!("exec:cat > {}", quoted(state)?);
     monitor.ask(&json!({ "execute": "migrate", "arguments": { "uri": to } }))?;
     let deadline = Instant::now() + SAVE_LIMIT;
@@ -120,40 +114,6 @@ fn save(socket: &Path, state: &Path) -> Result<(), Error> {
                 return Err(Error::new("QEMU takes too long to save its state"));
             }
             _ => std::thread::sleep(Duration::from_millis(50)),
-        }
-    }
-}
-
-/// QEMU's control socket.
-struct Monitor {
-    stream: BufReader<UnixStream>,
-}
-
-impl Monitor {
-    fn connect(socket: &Path) -> Result<Self, Error> {
-        let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Self {
-            stream: BufReader::new(stream),
-        })
-    }
-
-    /// Sends a command and waits for its answer, past greetings and events.
-    fn ask(&mut self, command: &Value) -> Result<Value, Error> {
-        writeln!(self.stream.get_mut(), "{command}")?;
-        loop {
-            let mut line = String::new();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err(std::io::Error::from(ErrorKind::UnexpectedEof).into());
-            }
-            let mut answer: Value = serde_json::from_str(&line)
-                .map_err(|error| Error::new(format!("QEMU's answer is no JSON: {error}")))?;
-            if let Some(error) = answer.get("error") {
-                return Err(Error::new(format!("QEMU refuses {command}: {error}")));
-            }
-            if let Some(value) = answer.get_mut("return") {
-                return Ok(value.take());
-            }
         }
     }
 }
@@ -178,22 +138,5 @@ mod tests {
         assert_eq!(quoted(Path::new("/a b")).unwrap(), "'/a b'");
         assert!(quoted(Path::new("/it's")).is_err());
         assert_eq!(option("file=", Path::new("/a,b"), ",x"), "file=/a,,b,x");
-    }
-
-    #[test]
-    fn answers_are_told_from_greetings_events_and_errors() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        writeln!(theirs, "{{\"QMP\": {{}}}}\n{{\"event\": \"STOP\"}}").unwrap();
-        writeln!(theirs, "{{\"return\": {{\"status\": \"active\"}}}}").unwrap();
-        writeln!(theirs, "{{\"error\": {{\"desc\": \"no\"}}}}\nnonsense").unwrap();
-        let mut monitor = Monitor {
-            stream: BufReader::new(ours),
-        };
-        let command = json!({ "execute": "x" });
-        assert_eq!(monitor.ask(&command).unwrap()["status"], "active");
-        assert!(monitor.ask(&command).is_err());
-        assert!(monitor.ask(&command).is_err());
-        drop(theirs);
-        assert!(monitor.ask(&command).is_err());
     }
 }
