@@ -27,6 +27,7 @@ pub struct Context {
     kernel: Kernel,
     host_sim: PathBuf,
     qemu: Option<Program>,
+    passt: Option<Program>,
     slow: bool,
     whole: bool,
     logs: PathBuf,
@@ -58,6 +59,7 @@ impl Context {
             kernel: kernel.clone(),
             host_sim: plan.host_sim.clone(),
             qemu: plan.qemu.clone(),
+            passt: plan.passt.clone(),
             slow: plan.slow,
             whole: plan.whole,
             logs,
@@ -91,6 +93,12 @@ impl Context {
     #[must_use]
     pub fn qemu(&self) -> Option<&Program> {
         self.qemu.as_ref()
+    }
+
+    /// A passt, if there is one.
+    #[must_use]
+    pub fn passt(&self) -> Option<&Program> {
+        self.passt.as_ref()
     }
 
     /// The file for what a program of this name prints.

@@ -20,6 +20,8 @@ pub struct Plan {
     pub host_sim: PathBuf,
     /// A QEMU to measure beside it, if there is one.
     pub qemu: Option<Program>,
+    /// A passt, if there is one.
+    pub passt: Option<Program>,
     /// The kernels that the jobs name.
     pub kernels: Vec<Kernel>,
     /// What to run, in this order.

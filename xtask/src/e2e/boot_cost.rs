@@ -44,9 +44,9 @@ pub(crate) fn measure() -> Result<Measured, Error> {
     let nested = is_nested.then(|| Nested::prepare(&mut store, &kernel, &folder));
     let nested = nested.transpose()?;
     let qemu = if is_nested {
-        Carried::packed(&mut store, Path::new(PAYLOAD_FOLDER))
+        Carried::qemu_packed(&mut store, Path::new(PAYLOAD_FOLDER))
     } else {
-        Carried::here(&mut store)
+        Carried::qemu_here(&mut store)
     };
     let (qemu, without_qemu) = match qemu {
         Ok(qemu) => (Some(qemu), None),
@@ -62,6 +62,7 @@ pub(crate) fn measure() -> Result<Measured, Error> {
         whole: false,
         nested,
         qemu,
+        passt: None,
     };
     say("booting a stock kernel with host-sim and with QEMU, in turns");
     let job = Job {

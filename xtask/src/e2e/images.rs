@@ -54,7 +54,7 @@ const FIRST_LINE_INIT: &str = include_str!("first_line_init.sh");
 
 /// What the outer machine loads at once, and what after its snapshot.
 const OUTER_DRIVERS: [&str; 3] = ["kvm-amd", "tun", "virtio_pci"];
-const OUTER_LATE_DRIVERS: [&str; 1] = ["virtio_blk"];
+const OUTER_LATE_DRIVERS: [&str; 2] = ["virtio_blk", "dummy"];
 
 /// The initial file system of a guest: drivers, busybox, tools and Hyper-V's daemons.
 ///

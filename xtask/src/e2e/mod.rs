@@ -4,14 +4,15 @@
 //! machine's KVM where its processor has virtualisation. Elsewhere they run nested: QEMU emulates a processor that has
 //! it, in a machine that holds nothing but KVM, `host-sim` and the program of the scenarios.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use linux_guest_tests::plan::{Job, Outcome};
 use linux_guest_tests::scenarios;
 
 use self::attempt::Report;
+use self::carried::Carried;
 use self::kernels::{SOURCES, Source, Store};
-use self::place::{Guest, Nested, Place, Programs};
+use self::place::{Guest, Nested, PAYLOAD_FOLDER, Place, Programs};
 use crate::run::{self, Error, say};
 
 mod attempt;
@@ -158,7 +159,11 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
     let nested = options.nested || !(options.direct || place::kvm_is_real(&programs.host_sim));
-    let (guests, nested) = match prepare(&sources, nested, &folder) {
+    let Prepared {
+        guests,
+        nested,
+        passt,
+    } = match prepare(&sources, nested, &folder) {
         Ok(prepared) => prepared,
         Err(error) => {
             let skip = |job: &Job| format!("stock Linux, {job}: {error}");
@@ -182,6 +187,7 @@ pub(crate) fn run_all(options: &Options) -> Result<Totals, Error> {
         whole: options.whole,
         nested,
         qemu: None,
+        passt,
     };
     let mut tell = |report: &Report, lines: &[String]| progress(report, lines);
     let is_emulated = place.nested.is_some();
@@ -245,12 +251,15 @@ fn jobs(options: &Options) -> Vec<Job> {
     jobs
 }
 
-/// Gets all files that are not ours.
-fn prepare(
-    sources: &[&Source],
-    nested: bool,
-    folder: &std::path::Path,
-) -> Result<(Vec<Guest>, Option<Nested>), Error> {
+/// All files that are not ours.
+struct Prepared {
+    guests: Vec<Guest>,
+    nested: Option<Nested>,
+    passt: Option<Carried>,
+}
+
+/// Gets them.
+fn prepare(sources: &[&Source], nested: bool, folder: &Path) -> Result<Prepared, Error> {
     let mut store = Store::open()?;
     let mut guests = Vec::new();
     for source in sources {
@@ -261,8 +270,21 @@ fn prepare(
             .map_err(|error| Error::new(format!("kernel {}: {error}", source.name)))?;
         guests.push(Guest { kernel, initramfs });
     }
+    let passt = if nested {
+        Carried::passt_packed(&mut store, Path::new(PAYLOAD_FOLDER))
+    } else {
+        Carried::passt_here(&mut store)
+    };
+    // One scenario needs it, and says so.
+    let passt = passt
+        .inspect_err(|error| say(&format!("going on without passt: {error}")))
+        .ok();
     if !nested {
-        return Ok((guests, None));
+        return Ok(Prepared {
+            guests,
+            nested: None,
+            passt,
+        });
     }
     let outer = SOURCES
         .iter()
@@ -270,7 +292,11 @@ fn prepare(
         .ok_or_else(|| Error::new("no kernel for the outer machine"))?;
     let kernel = store.kernel(outer)?;
     let nested = Nested::prepare(&mut store, &kernel, folder)?;
-    Ok((guests, Some(nested)))
+    Ok(Prepared {
+        guests,
+        nested: Some(nested),
+        passt,
+    })
 }
 
 /// Says how a job went, as soon as it is over.

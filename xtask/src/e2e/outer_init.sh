@@ -1,6 +1,17 @@
 #!/bin/busybox sh
 # The first process of the machine in which guests run nested: it has KVM and runs the payload's program.
 export PATH=/bin HOME=/ TERM=dumb
+
+# A machine's usual root is a mounted file system: programs that shut themselves in (passt) cannot leave this first one.
+if [ ! -e /root-is-mounted ]; then
+    /bin/busybox mkdir /mounted
+    /bin/busybox mount -t tmpfs -o size=90%,mode=755 root /mounted
+    for path in /*; do
+        [ "$path" = /mounted ] || /bin/busybox cp -a "$path" /mounted/
+    done
+    : > /mounted/root-is-mounted
+    exec /bin/busybox switch_root /mounted /init
+fi
 /bin/busybox mount -t devtmpfs dev /dev
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys

@@ -117,6 +117,8 @@ pub(crate) struct Place<'a> {
     pub(crate) nested: Option<Nested>,
     /// A QEMU to measure beside `host-sim`.
     pub(crate) qemu: Option<Carried>,
+    /// A passt for guests' networks.
+    pub(crate) passt: Option<Carried>,
 }
 
 /// The outer machine.
@@ -214,6 +216,7 @@ impl Place<'_> {
         Plan {
             host_sim: host_sim.to_path_buf(),
             qemu: self.qemu.as_ref().map(|qemu| qemu.program.clone()),
+            passt: self.passt.as_ref().map(|passt| passt.program.clone()),
             kernels: kernels.collect(),
             jobs: jobs.to_vec(),
             logs: logs.to_path_buf(),
@@ -290,8 +293,8 @@ impl Place<'_> {
         let files = Path::new(PAYLOAD_FOLDER);
         let plan = self.plan(jobs, files, &files.join("host-sim"), Path::new("/logs"));
         let mut tree = Tree::default();
-        if let Some(qemu) = &self.qemu {
-            tree.add(qemu.tree.clone(), "");
+        for carried in [&self.qemu, &self.passt].into_iter().flatten() {
+            tree.add(carried.tree.clone(), "");
         }
         tree.file("plan.json", json(&plan)?);
         tree.file("host-sim", std::fs::read(&self.programs.host_sim)?);

@@ -74,19 +74,10 @@ impl Qemu {
         let Some(folder) = &self.unpacked else {
             return Command::new(PROGRAM);
         };
-        let libraries = ["lib", "usr/lib"].map(|parent| {
-            folder
-                .join(parent)
-                .join("x86_64-linux-gnu")
-                .display()
-                .to_string()
-        });
-        // The loader that belongs to the libraries: the machine's own C library may be another.
-        let mut command = Command::new(folder.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"));
+        let words = unpacked_words(folder, &format!("usr/bin/{PROGRAM}"));
+        let mut command = Command::new(&words[0]);
         command
-            .arg("--library-path")
-            .arg(libraries.join(":"))
-            .arg(folder.join("usr/bin").join(PROGRAM))
+            .args(&words[1..])
             // Parts of it, the emulator of processors among them, are loaded at run time.
             .env(
                 "QEMU_MODULE_DIR",
@@ -156,6 +147,19 @@ impl Qemu {
         }
         command
     }
+}
+
+/// How a program of unpacked packages is started.
+pub(super) fn unpacked_words(folder: &Path, binary: &str) -> [String; 4] {
+    let at = |path: &str| folder.join(path).display().to_string();
+    let libraries = ["lib", "usr/lib"].map(|parent| at(&format!("{parent}/x86_64-linux-gnu")));
+    [
+        // The loader that belongs to the libraries: the machine's own C library may be another.
+        at("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
+        "--library-path".to_owned(),
+        libraries.join(":"),
+        at(binary),
+    ]
 }
 
 /// Installs the package, where we may and can. Whether that worked shows afterwards.

@@ -21,6 +21,7 @@ mod input;
 mod kvp;
 mod network;
 mod network_backend_death;
+mod network_passt;
 mod network_tap;
 mod network_tools;
 mod restart;
@@ -47,6 +48,7 @@ pub const ALL: &[Scenario] = &[
     sub_channels::SCENARIO,
     network::SCENARIO,
     network_tap::SCENARIO,
+    network_passt::SCENARIO,
     switch::SCENARIO,
     network_backend_death::SCENARIO,
     screen::SCENARIO,

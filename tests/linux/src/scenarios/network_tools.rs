@@ -1,11 +1,16 @@
 //! What scenarios about networks share.
 
-use std::fmt::Write;
-use std::time::Instant;
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::process::Command;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::context::Context;
 use crate::guest::Guest;
 use crate::scenario::{Trouble, ensure};
 
@@ -171,6 +176,97 @@ impl Data {
     pub(super) fn remove(self, guest: &mut Guest) -> Result<(), Trouble> {
         guest.sh(&format!("rm {DATA}")).map(drop)
     }
+}
+
+/// Runs `ip`, of iproute2 or busybox.
+pub(super) fn ip(arguments: &[&str]) -> Result<(), Trouble> {
+    let output = Command::new("ip").args(arguments).output();
+    let output = output.map_err(|error| Trouble::failed(format!("ip: {error}")))?;
+    ensure(output.status.success(), || {
+        format!(
+            "`ip {}` ended with {}: {}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        )
+    })
+}
+
+/// Has the first adapter exchange bytes with this process, with its offloads and without them. `bound` is the address
+/// that this process listens at, `reached` the one that the guest reaches it by.
+pub(super) fn echo_with_offloads(
+    context: &mut Context,
+    guest: &mut Guest,
+    interface: &str,
+    [bound, reached]: [&str; 2],
+    mebibytes: u32,
+) -> Result<(), Trouble> {
+    for state in ["on", "off"] {
+        guest.sh(&format!(
+            "ethtool -K {interface} rx {state} tx {state} sg {state} tso {state} gso {state} gro {state}"
+        ))?;
+        let before = adapter(guest, 0)?;
+        let begin = Instant::now();
+        echo(guest, [bound, reached], mebibytes, context.patience())
+            .map_err(|trouble| trouble.during(&format!("offloads {state}")))?;
+        context.note(format!(
+            "offloads {state}: {mebibytes} MiB there and back in {:.1} s",
+            begin.elapsed().as_secs_f64()
+        ));
+        let after = adapter(guest, 0)?;
+        for counted in ["checksum_offloads", "large_sends"] {
+            let grown = counter(&after, counted)? - counter(&before, counted)?;
+            ensure((grown != 0) == (state == "on"), || {
+                format!("offloads {state}: {counted} has grown by {grown}")
+            })?;
+        }
+        no_errors(guest, interface, 0)?;
+    }
+    Ok(())
+}
+
+/// Sends random bytes to this process, and has them sent back on a connection of their own.
+fn echo(
+    guest: &mut Guest,
+    [bound, reached]: [&str; 2],
+    mebibytes: u32,
+    patience: Duration,
+) -> Result<(), Trouble> {
+    let listener = TcpListener::bind((bound, 0))?;
+    let port = listener.local_addr()?.port();
+    let (tell, told) = channel();
+    // Not joined: a guest that never connects would keep it for ever.
+    std::thread::spawn(move || {
+        // Nobody listens if the scenario has failed already.
+        let _ = tell.send(serve(&listener));
+    });
+    // The guest closes its direction last. To one that has closed its own first, passt of 2023 repeats what it sends, for
+    // ever.
+    let sums = guest.sh(&format!(
+        "dd if=/dev/urandom bs=1M count={mebibytes} 2> /dev/null | tee /tmp/data | nc {reached} {port}; sha256sum < /tmp/data; mkfifo /tmp/open; nc {reached} {port} 0<> /tmp/open | sha256sum; rm /tmp/data /tmp/open"
+    ))?;
+    let served = told.recv_timeout(patience);
+    let (sum, length) =
+        served.map_err(|_| Trouble::failed("the guest did not connect with the host twice"))??;
+    let sums: Vec<_> = sums.lines().map(first_word).collect();
+    ensure(length == (mebibytes as usize) << 20, || {
+        format!("{length} bytes arrived at the host")
+    })?;
+    ensure(sums == [sum.as_str(); 2], || {
+        format!("the guest sent and got back {sums:?}, the host had {sum}")
+    })
+}
+
+/// Takes bytes on one connection and gives them back on the next. Returns their hash and number.
+fn serve(listener: &TcpListener) -> std::io::Result<(String, usize)> {
+    let mut bytes = Vec::new();
+    listener.accept()?.0.read_to_end(&mut bytes)?;
+    let (mut back, _) = listener.accept()?;
+    back.write_all(&bytes)?;
+    back.shutdown(Shutdown::Write)?;
+    // Until the guest has read it all.
+    back.read_to_end(&mut Vec::new())?;
+    Ok((hexadecimal(&Sha256::digest(&bytes)), bytes.len()))
 }
 
 /// The hash of what the source service sends: this is its rule, as `host-sim`'s documentation has it.
