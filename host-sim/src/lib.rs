@@ -10,6 +10,7 @@ pub mod hv;
 pub mod ic;
 pub mod memory;
 pub mod net;
+pub mod output;
 pub mod partition;
 pub mod serial;
 pub mod vmbus;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser;
-use host_sim::serial::Standard;
+use host_sim::output::Standard;
 use tracing_subscriber::EnvFilter;
 
 use cli::arguments::{Arguments, Command};

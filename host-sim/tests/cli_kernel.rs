@@ -3,6 +3,7 @@
 mod cli_support;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,16 @@ const CODE: &[u8] = &[
 const CHATTER: &[u8] = &[
     0x66, 0xBA, 0xF8, 0x03, 0xB0, b'K', // mov dx, 0x3f8; mov al, 'K'
     0xEE, 0xEB, 0xFD, // again: out dx, al; jmp again
+];
+
+/// How many times [`LENGTHY`] prints `K`; then it powers off.
+const LENGTH: usize = 20_000;
+const LENGTHY: &[u8] = &[
+    0xB9, 0x20, 0x4E, 0x00, 0x00, // mov ecx, 20000
+    0x66, 0xBA, 0xF8, 0x03, 0xB0, b'K', // mov dx, 0x3f8; mov al, 'K'
+    0xEE, 0xE2, 0xFD, // again: out dx, al; loop again
+    0x66, 0xBA, 0x04, 0x06, 0x66, 0xB8, 0x00, 0x34, 0x66, 0xEF,
+    0xF4, // mov dx, 0x604; mov ax, 0x3400; out dx, ax; hlt
 ];
 
 /// A bzImage for 32 bits.
@@ -182,4 +193,30 @@ fn a_console_that_nobody_reads_holds_up_no_end() {
     };
     drop(unread);
     assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_console_that_is_read_late_is_whole() {
+    let probe = host_sim(&["probe"]);
+    if !probe.status.success() {
+        return skip("console that is read late", "KVM cannot be used");
+    }
+    let folder = TempDir::new().unwrap();
+    let kernel = kernel(folder.path(), LENGTHY);
+    let (reader, pipe) = nix::unistd::pipe().unwrap();
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    let mut machine = Command::new(env!("CARGO_BIN_EXE_host-sim"))
+        .args(["run", "--mem", "16M", "--timeout", "60", "--kernel"])
+        .arg(kernel)
+        .stdin(Stdio::null())
+        .stdout(pipe)
+        .spawn()
+        .unwrap();
+    // Somebody reads the beginning in a pager: the guest has been off for a while.
+    std::thread::sleep(Duration::from_secs(4));
+    let mut text = String::new();
+    fs::File::from(reader).read_to_string(&mut text).unwrap();
+    assert!(machine.wait().unwrap().success());
+    assert_eq!(text.matches('K').count(), LENGTH);
+    assert!(text.trim_end().ends_with("powered off with status 0"));
 }

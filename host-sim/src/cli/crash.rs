@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use host_sim::hv::{CrashMessage, CrashReport};
-use host_sim::serial::Standard;
+use host_sim::output::Standard;
 
 /// Reports that are shown; a guest that is reset at each crash has a few.
 const MOST_REPORTS: u32 = 16;

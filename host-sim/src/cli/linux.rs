@@ -15,6 +15,7 @@ use host_sim::display::screen::{Keys, Pointing};
 use host_sim::host::{Host, Screen};
 use host_sim::hv::{Hv, HvEvent};
 use host_sim::memory::GuestMemory;
+use host_sim::output::Standard;
 use host_sim::partition::device_memory::DeviceMemoryMapper;
 use host_sim::partition::kvm::{self, Failure, KvmConfig, Outcome, Partition, Platform, Running};
 use host_sim::serial::Feeder;
@@ -152,11 +153,13 @@ pub(super) fn run(options: &RunOptions) -> Result<(), Error> {
                 announce!("host-sim: the guest was reset; it boots again");
             }
             End::Quit => {
+                Standard::end_by_order();
                 running.stop();
                 announce!("host-sim: stopped by order");
                 break Ok(());
             }
             End::OutOfTime => {
+                Standard::end_by_order();
                 running.stop();
                 break Err(Error::failed("stopped by force: out of time"));
             }

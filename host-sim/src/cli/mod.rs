@@ -15,7 +15,7 @@ macro_rules! announce {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let line = format!("{}\n", format_args!($($text)*));
-        let _ = host_sim::serial::Standard::Output.write_all(line.as_bytes());
+        let _ = host_sim::output::Standard::Output.write_all(line.as_bytes());
     }};
 }
 

@@ -9,7 +9,7 @@ use host_sim::boot::elf::{self, Program};
 use host_sim::host::{Host, Traffic};
 use host_sim::hv::Hv;
 use host_sim::ic::shutdown::Order;
-use host_sim::serial::Standard;
+use host_sim::output::Standard;
 use ic_services::shutdown::Action;
 
 use super::Error;
@@ -195,6 +195,7 @@ fn supervise(
             return ending;
         }
         if orders.is_quit() {
+            Standard::end_by_order();
             guest.stop();
             return Ending {
                 text: "stopped by order".to_owned(),
@@ -204,6 +205,7 @@ fn supervise(
         let now = Instant::now();
         let overdue = |end: Option<Instant>| end.is_some_and(|end| now > end);
         if overdue(limit) || overdue(ordered) {
+            Standard::end_by_order();
             guest.stop();
             let text = if ordered.is_some() {
                 "stopped by force: the guest did not shut down as ordered"

@@ -10,7 +10,8 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::socket::SerialSocket;
-use super::{Output, QueuedOutput, SerialPort, Standard};
+use super::{Output, SerialPort};
+use crate::output::{QueuedOutput, Standard};
 
 /// The other end of a serial line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::QueuedOutput;
 
@@ -13,6 +15,9 @@ pub enum Standard {
     /// Standard error.
     Error,
 }
+
+/// Whether the process ends by order, and not because its work is done.
+static ENDS_BY_ORDER: AtomicBool = AtomicBool::new(false);
 
 /// The queues, as far as they are used; `None` for a host that refused a thread.
 static OUTPUT: OnceLock<Option<QueuedOutput>> = OnceLock::new();
@@ -27,11 +32,22 @@ impl Standard {
         .as_ref()
     }
 
-    /// Waits until all that was written to either has gone out, or nobody reads it any more.
+    /// The process ends by order: from now on, [`Standard::drain`] waits for no reader that does not read.
+    pub fn end_by_order() {
+        ENDS_BY_ORDER.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until all that was written to either has gone out. As with any program, that is as long as its reader likes,
+    /// who may look at the beginning in a pager, unless the process [ends by order](Standard::end_by_order).
     pub fn drain() {
+        let patience = if ENDS_BY_ORDER.load(Ordering::Relaxed) {
+            QueuedOutput::PATIENCE
+        } else {
+            Duration::MAX
+        };
         for queue in [&OUTPUT, &ERROR] {
             if let Some(Some(queue)) = queue.get() {
-                queue.drain();
+                queue.drain(patience);
             }
         }
     }

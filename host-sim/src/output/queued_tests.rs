@@ -1,6 +1,7 @@
 use super::*;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::RecvTimeoutError;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
@@ -50,7 +51,7 @@ fn who_does_not_read_holds_up_nobody_and_is_told_what_is_missing() {
     let waited = begin.elapsed();
     assert!(waited >= QueuedOutput::PATIENCE, "{waited:?}");
     assert!(waited < 20 * QueuedOutput::PATIENCE, "{waited:?}");
-    assert!(!output.drain());
+    assert!(!output.drain(QueuedOutput::PATIENCE));
 
     let lost = output.0.lock().dropped as usize;
     assert!((excess - PIPE as usize - 2 * PIECE..=excess).contains(&lost));
@@ -63,7 +64,7 @@ fn who_does_not_read_holds_up_nobody_and_is_told_what_is_missing() {
     let mut read = vec![0; note.len() + 6];
     reader.read_exact(&mut read).unwrap();
     assert_eq!(String::from_utf8_lossy(&read), format!("{note}and on"));
-    assert!(output.drain());
+    assert!(output.drain(QueuedOutput::PATIENCE));
 }
 
 #[test]
@@ -82,6 +83,23 @@ fn the_end_waits_for_a_reader_but_not_for_nobody() {
     let begin = Instant::now();
     drop(output);
     assert!(begin.elapsed() >= QueuedOutput::PATIENCE);
+
+    // Nor for one that takes a little now and then, for ever.
+    let (mut reader, _writer, output) = queued();
+    output.append(&bytes(QueuedOutput::LIMIT));
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let trickle = std::thread::spawn(move || {
+        let step = Duration::from_millis(30);
+        while stopped
+            .recv_timeout(step)
+            .is_err_and(|error| error == RecvTimeoutError::Timeout)
+        {
+            reader.read_exact(&mut [0; PIECE]).unwrap();
+        }
+    });
+    assert!(!output.drain(Duration::from_millis(100)));
+    stop.send(()).unwrap();
+    trickle.join().unwrap();
 }
 
 #[test]
@@ -117,8 +135,8 @@ fn an_error_loses_only_what_it_met() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let output = QueuedOutput::start(Failing(false, sender)).unwrap();
     output.append(b"lost");
-    assert!(output.drain());
+    assert!(output.drain(QueuedOutput::PATIENCE));
     output.append(b"kept");
-    assert!(output.drain());
+    assert!(output.drain(QueuedOutput::PATIENCE));
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [b"kept"]);
 }

@@ -70,10 +70,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while a condition holds and bytes are taken, however slowly.
+    /// Waits while a condition holds, and bytes are taken each `patience` at least.
     fn wait_while<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
+        patience: Duration,
         mut condition: impl FnMut(&State) -> bool,
     ) -> MutexGuard<'a, State> {
         let mut written = state.written;
@@ -82,7 +83,7 @@ impl Shared {
             if state.written != written {
                 (written, begin) = (state.written, Instant::now());
             }
-            let Some(left) = QueuedOutput::PATIENCE.checked_sub(begin.elapsed()) else {
+            let Some(left) = patience.checked_sub(begin.elapsed()) else {
                 break;
             };
             state = self
@@ -134,8 +135,8 @@ impl Shared {
     }
 }
 
-/// An output whose writers wait for its reader only as long as it reads. Dropping it waits until all is written, on the
-/// same condition.
+/// An output whose writers wait for its reader only as long as it reads. Dropping it drains it with
+/// [`QueuedOutput::PATIENCE`].
 pub struct QueuedOutput(Arc<Shared>);
 
 impl QueuedOutput {
@@ -183,7 +184,9 @@ impl QueuedOutput {
                 return;
             }
             if !state.is_stuck {
-                state = self.0.wait_while(state, |state| state.room() == 0);
+                state = self
+                    .0
+                    .wait_while(state, Self::PATIENCE, |state| state.room() == 0);
                 state.is_stuck = state.room() == 0;
             }
             if state.is_stuck || state.dropped != 0 {
@@ -194,11 +197,15 @@ impl QueuedOutput {
         }
     }
 
-    /// Waits until all is written, or nobody reads any more. Returns whether all is written.
-    pub fn drain(&self) -> bool {
+    /// Waits until all is written, or the reader has taken nothing for so long, or ten times so long has passed.
+    /// Returns whether all is written.
+    pub fn drain(&self, patience: Duration) -> bool {
+        let end = Instant::now().checked_add(patience.saturating_mul(10));
         let state = self.0.lock();
         self.0
-            .wait_while(state, |state| !state.is_empty())
+            .wait_while(state, patience, |state| {
+                !state.is_empty() && end.is_none_or(|end| Instant::now() < end)
+            })
             .is_empty()
     }
 }
@@ -229,7 +236,7 @@ impl Drop for QueuedOutput {
     fn drop(&mut self) {
         self.0.lock().is_closed = true;
         self.0.filled.notify_one();
-        self.drain();
+        self.drain(Self::PATIENCE);
     }
 }
 
